@@ -104,7 +104,8 @@ def test_no_function_is_too_long() -> None:
         for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef)
         # The options of a command are its parameters
-        and (n := (node.end_lineno or 0) - node.body[0].lineno + 1) > LONGEST_FUNCTION
+        for first in [node.body[0] if path.parent.name == "cli" else node]
+        if (n := (node.end_lineno or 0) - first.lineno + 1) > LONGEST_FUNCTION
     }
     assert not long
 

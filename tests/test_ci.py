@@ -107,10 +107,11 @@ def test_the_hook_s_entry_runs(media: Path) -> None:
     example = load("ci/pre-commit-config.yaml")["repos"][0]
     (used,) = example["hooks"]
     assert used["id"] == hook["id"]
-    line = shlex.join([*shlex.split(hook["entry"]), *used["args"], "good.mp4", "late one.mp4"])
-    done = bash(line)
-    assert (done.returncode, len(done.stdout.partition("\n\n")[0].splitlines())) == (1, 2)
-    assert bash(shlex.join([*shlex.split(hook["entry"]), "good.mp4"])).returncode == 0
+    entry = shlex.split(hook["entry"])
+    for args in (hook["args"], used["args"]):
+        done = bash(shlex.join([*entry, *args, "-odd.mp4", "late one.mp4"]))
+        assert (done.returncode, len(done.stdout.partition("\n\n")[0].splitlines())) == (1, 2)
+        assert bash(shlex.join([*entry, *args, "good.mp4"])).returncode == 0
     assert shlex.split(hook["entry"])[0] in PROJECT["scripts"]
 
 

@@ -99,3 +99,19 @@ def test_the_bar_says_that_the_network_is_loaded_and_then_how_far_it_is() -> Non
     bar.on_file(Path("lib/b.mp4"))
     assert rich.tasks[0].description.endswith(": b.mp4")  # it is loaded once
     assert rich.tasks[0].completed == 1
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "speed"), [(1, 24, "2.5"), (9, 60, "9.0"), (78, 1, "4680"), (1, 0, "60000")]
+)
+def test_the_bar_says_how_many_files_a_minute_in_plain_figures(
+    done: int, seconds: float, speed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [10.0]
+    monkeypatch.setattr("avcheck.cli.screen.time.monotonic", lambda: clock[0])
+    rich = Progress(TextColumn("{task.description}"), console=Console(file=io.StringIO()))
+    bar = Bar(100, rich)
+    clock[0] += seconds
+    for n in range(done):
+        bar.done(Path(f"{n}.mp4"))
+    assert rich.tasks[0].description == f"{done}/100 done, {speed} a minute"

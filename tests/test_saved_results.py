@@ -85,6 +85,18 @@ def test_a_finished_run_says_so_and_exits_as_before(clips: Path, capsys: Capture
         assert ("b late.mp4: sound late by 120 ms" in out) == (code > 0)
 
 
+def test_a_finished_run_writes_over_its_report_if_asked_to(clips: Path, capsys: Capture) -> None:
+    line = ["lib", "--resume", "r.jsonl", "--output", "junit=all.xml"]
+    assert main(line) == 2  # one cannot be judged
+    report = (clips / "all.xml").read_bytes()
+    fake_scan.MADE.clear()
+    capsys.readouterr()
+    assert main(line) == 2
+    assert capsys.readouterr().err.endswith("all.xml exists already; --force writes over it\n")
+    assert main([*line, "--force"]) == 2
+    assert (clips / "all.xml").read_bytes() == report and fake_scan.MADE == []
+
+
 def test_a_whole_report_takes_the_place_of_what_was_left_of_it(
     clips: Path, capsys: Capture
 ) -> None:

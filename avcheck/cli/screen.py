@@ -331,7 +331,7 @@ class Bar:
         )
         if self._total > 1:
             rate = 60 * self._done / max(time.monotonic() - self._began, 1e-3)
-            speed = f", {rate:.3g} a minute" if self._done else ""
+            speed = f", {rate:.{0 if rate > 99 else 1}f} a minute" if self._done else ""
             text = f"{self._done}/{self._total} done{speed}" + (f": {text}" if text else "")
         if names and not self._loaded:
             text += " (loading the network)"

@@ -133,11 +133,9 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
                 if wanted.own_sound:
                     raise
                 audio = None  # it is not what is checked
-        clocks = {
-            stream.index: its
-            for stream, its in ((video, clock), (audio, heard))
-            if stream is not None
-        }
+        clocks = {video.index: clock}
+        if audio is not None:
+            clocks[audio.index] = heard
         picture, sound, at_end = first_frames(container, video, audio, clocks)
         if picture is None and at_end:
             raise no_pictures(path)

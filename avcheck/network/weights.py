@@ -134,9 +134,9 @@ def read_tensors(
             metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        why = _first_line(error)
         raise ModelError(
-            f"{source}: not a safetensors file ({why}); give weights written by avcheck train"
+            f"{source}: not a safetensors file, or a damaged one; give weights written by avcheck "
+            "train"
         ) from error
     if metadata.get("format") != file_format:
         problem = f"format {metadata.get('format')!r}, not {file_format!r}"
