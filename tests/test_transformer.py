@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.network.heads import TransformerHead, make_head, rotate
+from avcheck.network.heads import TransformerHead, rotate
+from avcheck.network.make_head import make_head
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import BLOCK_TIMES, FUSION_KINDS, FusionKind
 from avcheck.train.losses import matching_loss

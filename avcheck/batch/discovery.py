@@ -30,6 +30,10 @@ MEDIA_SUFFIXES = frozenset(
     | {".dif", ".dv", ".rm", ".rmvb"}
 )
 IGNORE_FILE = ".avcheckignore"
+_SAME_BUT_SECRETS = (
+    "two URLs differ only in their secrets, so both are recorded as {}; if they lead to the same "
+    "file, give one of them, else check them in separate runs, each with a results file of its own"
+)
 _MISSING: tuple[int, str, ErrorCode] = (
     0,
     "there is no such file or directory; check the path",
@@ -148,11 +152,7 @@ def discover(
             if problem:
                 refuse(given, shown(given), problem, "bad_url")
             elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
-                raise UsageError(
-                    f"two URLs differ only in their secrets, so both are recorded as "
-                    f"{shown(given)}; if they lead to the same file, give one of them, else check "
-                    "them in separate runs, each with a results file of its own"
-                )
+                raise UsageError(_SAME_BUT_SECRETS.format(shown(given)))
             else:
                 take(given, shown(given))
             continue
@@ -164,11 +164,11 @@ def discover(
             refuse(given, name, problem, code)
         elif stat.S_ISDIR(mode):
             if not _search(path, selection, take, refuse, on_read):
+                why = _narrowed(path, selection)
                 refuse(
                     given,
                     name,
-                    f"this directory holds no media files{_narrowed(path, selection)}; check the "
-                    "path",
+                    f"this directory holds no media files{why}; check the path",
                     "no_media",
                 )
         elif stat.S_ISREG(mode):

@@ -31,7 +31,7 @@ from avcheck.eval.rows import Row, kept
 from avcheck.eval.trials import HeadTrial, head_seconds, measure, trials
 from avcheck.eval.trunks import TrustedClips, first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, observe
-from avcheck.network.heads import Head, make_head
+from avcheck.network.make_head import Head, make_head
 from avcheck.network.model import fuse
 from avcheck.network.model_config import ATTENTION_KINDS
 from avcheck.network.weights import Loaded, load

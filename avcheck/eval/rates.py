@@ -15,7 +15,8 @@ from avcheck.eval.protocol import OnStep, generator
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import win_score
 from avcheck.eval.trials import head_logits
-from avcheck.network.heads import Head, TransformerHead
+from avcheck.network.heads import TransformerHead
+from avcheck.network.make_head import Head
 from avcheck.network.model import best_places
 from avcheck.network.weights import Loaded
 from avcheck.rates import FRAME_RATE

@@ -22,7 +22,7 @@ from avcheck.eval.protocol import (
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import win_score
 from avcheck.eval.windows import Footage, Shot, hear
-from avcheck.network.heads import Head
+from avcheck.network.make_head import Head
 from avcheck.network.model import best_places
 from avcheck.network.weights import Loaded
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE

@@ -438,11 +438,3 @@ class TransformerHead(nn.Module):
         # (B, S, T, A, d), on the sound's own clock
         attended = rotate(torch.cat(founds, dim=1).permute(0, 3, 1, 2, 4), -asked_s)
         return F.normalize(attended.flatten(-2), dim=-1), torch.cat(maps, dim=1).transpose(1, 2)
-
-
-Head = JointHead | TransformerHead
-
-
-def make_head(config: ModelConfig) -> Head:
-    """A fresh head of the kind that `config.attention` names."""
-    return TransformerHead(config) if config.attention == "transformer" else JointHead(config)

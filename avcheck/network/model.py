@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from avcheck.network.heads import make_head
+from avcheck.network.make_head import make_head
 from avcheck.network.match import Match, Scored
 from avcheck.network.model_config import ModelConfig
 from avcheck.network.trunks import SoundTrunk, TimeBlock, VisualTrunk

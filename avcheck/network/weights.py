@@ -21,7 +21,7 @@ from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
 from avcheck.machine.files import whole_file
-from avcheck.network.heads import Head
+from avcheck.network.make_head import Head
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.network.shipped import SHIPPED_SHA256, shipped_path

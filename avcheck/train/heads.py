@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.network.heads import Head, TransformerHead, make_head
+from avcheck.network.heads import TransformerHead
+from avcheck.network.make_head import Head, make_head
 from avcheck.network.model import SyncNet, best_places
 from avcheck.network.model_config import HEAD_KINDS, TOKEN_S
 from avcheck.network.weights import Loaded, half_is_fast

@@ -29,7 +29,7 @@ import torch
 from avcheck._version import __version__
 from avcheck.errors import UsageError
 from avcheck.machine.memory import keep_memory
-from avcheck.network.heads import Head, make_head
+from avcheck.network.make_head import Head, make_head
 from avcheck.network.model import SyncNet, fuse
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.network.shipped import weights_sha256

@@ -106,21 +106,7 @@ def judge(
             reason_code="no_pictures",
         )
     shifts = curves[0].shifts
-    singles = [
-        estimate(combine([evidence(item, calibration)], calibration), shifts, calibration)
-        for item in curves
-    ]
-    segments = tuple(
-        Segment(
-            start_s=item.start_s,
-            end_s=item.end_s,
-            offset_ms=to_offset_ms(single.frames)
-            if single.confidence >= SEGMENT_CONFIDENCE
-            else None,
-            confidence=round(single.confidence, 4),
-        )
-        for item, single in zip(curves, singles, strict=True)
-    )
+    segments = tuple(_segment(item, calibration) for item in curves)
     whole = estimate(
         combine([evidence(item, calibration) for item in curves], calibration), shifts, calibration
     )
@@ -170,6 +156,19 @@ def judge(
         measuring_error_ms=round(error_ms, 1),
         segments=segments,
         blocks=blocks,
+    )
+
+
+def _segment(curve: Curve, calibration: Calibration) -> Segment:
+    """A segment and its own offset, where it has one."""
+    own = combine([evidence(curve, calibration)], calibration)
+    single = estimate(own, curve.shifts, calibration)
+    is_sure = single.confidence >= SEGMENT_CONFIDENCE
+    return Segment(
+        start_s=curve.start_s,
+        end_s=curve.end_s,
+        offset_ms=to_offset_ms(single.frames) if is_sure else None,
+        confidence=round(single.confidence, 4),
     )
 
 
