@@ -38,7 +38,7 @@ def test_pieces_play_the_picture_that_lasts_to_the_end() -> None:
     """One picture in the media, due for ten seconds, of which two pieces show parts."""
     pieces = ShownPiece(1.0, 5.0, -1.0), ShownPiece(6.0, 8.0, -2.0)
     assert played([0.0], *pieces)[0] == [0.0, 4.0]
-    assert Timeline(pieces).later(1.5).end_s == 7.5
+    assert Timeline(pieces).later(1.5).pieces[-1].end_s == 7.5
 
 
 def test_a_picture_that_a_piece_shows_for_less_than_a_tick_is_rounding() -> None:

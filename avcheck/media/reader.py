@@ -52,7 +52,7 @@ class Media:
     def __init__(self, film: Opened, *, short_side: int = SHORT_SIDE, threads: int = 1) -> None:
         self.info = film.info
         self.seekable = film.seekable  # whether `pictures` and `sounds` take a `from_s`
-        self.seams_s = film.seams_s
+        self.seams_s = film.seams_s  # where recordings were joined, on the file's clock
         # Whether it is several files that were joined end to end
         self.are_files = film.joined_bytes > 0 or film.seams_are != "clock"
         self._film = film

@@ -5,7 +5,6 @@ picture, carries its number: read with that package's own reader, in memory. Nee
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avcheck.media import Picture, Samples, Sound
+from avcheck.media import Picture, Sound
 from avcheck.rates import SAMPLE_RATE
-from avcheck.reading.blocks import Block
+from avcheck.reading.blocks import Block, SoundTimeline
 from avcheck.signals.signal import Event, Signal
 
 if TYPE_CHECKING:
@@ -143,13 +142,13 @@ def _readings(
 ) -> Iterator[_Reading]:
     from av_drift_detector import AvDriftError, analyze_frames
 
-    heard = _Heard(sounds)
+    heard = SoundTimeline(sounds)
     for start, end in pairwise([*_starts(frames), len(frames)]):
         window = frames[start:end]
         if len(window) < _LEAST_RUN:
             continue
         from_s, until_s = window[0]["time"] - _FARTHEST_S, window[-1]["time"] + _FARTHEST_S
-        samples = heard.between(from_s, until_s)
+        samples, _ = heard.read(from_s, round((until_s - from_s) * SAMPLE_RATE))
         audio: CapturedAudio = {
             "sample_rate": SAMPLE_RATE,
             "start_time": from_s,
@@ -219,29 +218,3 @@ def _cuts(frames: Sequence[CapturedFrame]) -> frozenset[int]:
     least_s = max(_CUT_S, _CUT_TIMES * float(np.percentile(steps_s, 90)))
     is_cut = (steps_s > least_s) & (np.abs(steps_s - picture_s) > _CUT_S)
     return frozenset(np.array(numbers[1:])[is_cut].tolist())
-
-
-class _Heard:
-    """The sound of a file as it comes, keeping only what may still be asked for."""
-
-    def __init__(self, sounds: Iterable[Sound]) -> None:
-        self._coming = iter(sounds)
-        self._kept: deque[Sound] = deque()
-
-    def between(self, from_s: float, until_s: float) -> Samples:
-        """The samples from one time to another, silence if there are none. Times only rise."""
-        while self._kept and self._kept[0].end_s <= from_s:
-            self._kept.popleft()
-        while not self._kept or self._kept[-1].end_s < until_s:
-            sound = next(self._coming, None)
-            if sound is None:
-                break
-            if sound.end_s > from_s:
-                self._kept.append(sound)
-        samples = np.zeros(round((until_s - from_s) * SAMPLE_RATE), np.float32)
-        for sound in self._kept:
-            at = round((sound.start_s - from_s) * SAMPLE_RATE)
-            first, last = max(0, -at), min(len(sound.samples), len(samples) - at)
-            if first < last:
-                samples[at + first : at + last] = sound.samples[first:last]
-        return samples
