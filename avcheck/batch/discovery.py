@@ -112,17 +112,15 @@ def discover(
         tolerance: That of the run, for the reports of errors.
         model: The weights of the run, for the same; None: those that came with avcheck.
         selection: Which files under a directory are wanted, and which part of all files.
-        on_read: Called with every local file that this run or another shard reads, ignore files
-            included.
+        on_read: Called with every local file that any shard reads, ignore files included.
 
     Returns:
         The files. A path that is missing, unreadable, not a regular file or a link out of its
         directory is a report with the verdict "error", and so is a directory without media.
 
     Raises:
-        UsageError: Two URLs differ only in what is not shown. Their results would look alike, and
-            nobody can see whether they lead to one file (a URL signed twice) or to two (a token
-            that names a file). Or a glob of `selection` is not one.
+        UsageError: Two URLs differ only in what is not shown, so nobody could tell their results
+            apart. Or a glob of `selection` is not one.
     """
     discovery = Discovery()
     taken: set[str] = set()
@@ -152,6 +150,7 @@ def discover(
             if problem:
                 refuse(given, shown(given), problem, "bad_url")
             elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
+                # They may lead to one file (signed twice), or to two (a token that names a file)
                 raise UsageError(_SAME_BUT_SECRETS.format(shown(given)))
             else:
                 take(given, shown(given))
