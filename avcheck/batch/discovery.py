@@ -30,6 +30,7 @@ MEDIA_SUFFIXES = frozenset(
     | {".dif", ".dv", ".rm", ".rmvb"}
 )
 IGNORE_FILE = ".avcheckignore"
+# They may lead to one file (signed twice), or to two (a token that names a file)
 _SAME_BUT_SECRETS = (
     "two URLs differ only in their secrets, so both are recorded as {}; if they lead to the same "
     "file, give one of them, else check them in separate runs, each with a results file of its own"
@@ -150,7 +151,6 @@ def discover(
             if problem:
                 refuse(given, shown(given), problem, "bad_url")
             elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
-                # They may lead to one file (signed twice), or to two (a token that names a file)
                 raise UsageError(_SAME_BUT_SECRETS.format(shown(given)))
             else:
                 take(given, shown(given))
