@@ -47,7 +47,7 @@ from avcheck.verdict.posterior import Calibration, Curve
 from avcheck.verdict.reporting import report_on
 
 _STAMPED_S = 3.0  # in which a stamped capture shows its first stamp
-_LEFT = "small faces may not have been looked at (--thorough does)"
+_LEFT = "small faces may have been missed (--thorough looks for them)"
 # Reasons that may not hold for another sound of the file
 _SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}
 # The same for another picture track
@@ -129,6 +129,7 @@ class Checker:
             MediaError: The file cannot be judged at all (`avcheck.check` turns it into a report).
         """
         if on_progress is not None:
+            on_progress = progress.Rising(on_progress)
             on_progress(0.0)  # the weights are loaded
         opener = self._opener(path, settings)
         choices = sounds_of(path, settings)

@@ -20,8 +20,8 @@ from avcheck.network.heads import JointHead
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ATTENTION_KINDS
 from avcheck.rates import SAMPLE_RATE
-from avcheck.reading.blocks import Block
-from avcheck.reading.segments import segments
+from avcheck.reading.blocks import BLOCK_FRAMES, Block
+from avcheck.reading.segments import Window, segments
 from avcheck.record.report import Listened, Report, Segment
 from avcheck.render.page.words import unseen
 from avcheck.scan import curves as scanning
@@ -37,9 +37,11 @@ from avcheck.scan.listening import (
     next_units,
     units,
 )
+from avcheck.scan.looking import LEVELS
 from avcheck.settings import CheckSettings
 from avcheck.text.times import clock
 from avcheck.verdict.judge import Judgement
+from avcheck.verdict.posterior import Curve
 from tests.support.blinking import B_FRAMES, correlated, film, late
 from tests.support.looking_around import Shows, look_around
 from tests.support.networks import TINY
@@ -277,12 +279,35 @@ def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker)
     assert [each.start_s for each in report.segments] == [10.0 * k for k in range(5)]
 
 
-def test_what_cannot_be_sought_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
-    path = film(tmp_path / "film.avi", 46, half_silent(late(lambda t: 0 * t)))
-    report = checker.check(path)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("film.avi", {}),
+        # The sound can be heard first; the pictures have a single key frame
+        ("film.mp4", {"preset": "ultrafast", "g": "9999", "sc_threshold": "0"}),
+    ],
+)
+def test_what_cannot_be_sought_is_looked_at_whole(
+    tmp_path: Path,
+    checker: Checker,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    options: dict[str, str],
+) -> None:
+    def score(window: Window, model: weights.Loaded, *rest: Any) -> list[Curve]:
+        if model.net.visual.on_seen is not None:
+            model.net.visual.on_seen(BLOCK_FRAMES * len(window.inside), min(LEVELS))
+        return correlated(window, model, *rest)
+
+    monkeypatch.setattr(scanning, "score_segment", score)
+    play = half_silent(late(lambda t: 0 * t))
+    path = film(tmp_path / name, 46, play, video_options=options)
+    progress: list[float] = []
+    report = checker.check(path, CheckSettings(), progress.append)
     assert report.verdict == "in_sync"
     assert report.listened is None
     assert len(report.segments) == 5
+    assert progress == sorted(progress) and progress[-1] == 1.0
 
 
 @pytest.fixture(scope="module")

@@ -145,6 +145,7 @@ def look_at_all(
         if listen_first:
             selective = _listen_then_look(title, opener, settings, model, on_progress)
             if selective is not None:
+                _report_end(on_progress)
                 return selective
         part = part_of(title.info, settings)
         length_s = title.info.duration_s if part is None else part.blocks * BLOCK_S
@@ -205,7 +206,14 @@ def look_at_samples(
             look = _SelectiveLook(title, listener, plan, grid, origin_s)
             if not look.run(settings, model, on_progress) or not look.curves:
                 return None
+        _report_end(on_progress)
         return FirstLook.of(title, look.curves, part, is_sampled=True)
+
+
+def _report_end(on_progress: OnProgress | None) -> None:
+    """The end of a look at parts of a title. A closer look after it is not counted."""
+    if on_progress is not None:
+        on_progress(1.0)
 
 
 def _extent(title: Title, part: Part | None) -> tuple[float, int] | None:
@@ -311,8 +319,6 @@ class _SelectiveLook:
                 ]
         except CannotSeek:
             return False
-        if self.curves and on_progress is not None:
-            on_progress(1.0)
         return True
 
     def _choose(self, judgements: Sequence[Judgement], on_heard: OnProgress) -> tuple[int, ...]:

@@ -23,6 +23,23 @@ CLOSER_CALLS = 15  # of the trunk, in a closer look at three segments of ten sec
 _MOST = 0.99  # the most that is reported before the end: the work ahead is an estimate
 
 
+class Rising:
+    """Passes progress on so that it never goes back: if a look comes to nothing, the next one
+    shares what is left.
+    """
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._from = self._passed_on = self._last = 0.0
+
+    def __call__(self, done: float) -> None:
+        if done < self._last:  # another look has begun
+            self._from = self._passed_on
+        self._last = done
+        self._passed_on = self._from + (1 - self._from) * done
+        self._on_progress(self._passed_on)
+
+
 @contextmanager
 def first_look(
     trunk: VisualTrunk, seconds: float, on_progress: OnProgress | None
