@@ -4,8 +4,9 @@ do about it.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeGuard
 
 from avcheck.record.report import ErrorCode
 from avcheck.record.tracks import escaped
@@ -140,3 +141,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         known = "could not create a primitive", "can't start new thread"
         return "allocate memory" in text or "out of memory" in text or text in known
     return isinstance(error, MemoryError)
+
+
+def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
+    """Whether a disk is full, or a quota used up."""
+    full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return isinstance(error, OSError) and error.errno in full

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from avcheck.batch.run import CRASHED
 from avcheck.cli import check
 from avcheck.cli.app import main
+from avcheck.record.report import Report
 from tests.support import fake_scan
 from tests.support.commands import ENVIRONMENT, FAKE_MAIN, command
 
@@ -157,6 +160,23 @@ def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
             done = command(argument, stdout=full)
         assert done.returncode == 2
         assert done.stderr == b"avcheck: cannot write the " + what + b": No space left on device\n"
+
+
+def test_a_full_disk_for_temporary_files_costs_one_file(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = fake_scan.FakeChecker._check
+
+    def fill(checker: fake_scan.FakeChecker, path: Path, *rest: Any) -> Report:
+        if path.name == "late.mp4":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return check(checker, path, *rest)
+
+    monkeypatch.setattr(fake_scan.FakeChecker, "_check", fill)
+    assert main(["late.mp4", "good.mp4"]) == 2
+    out, err = capsys.readouterr()
+    says = "late.mp4: error: the disk for temporary files is full; set TMPDIR to a larger one\n"
+    assert says in err and "good.mp4: in sync" in out
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

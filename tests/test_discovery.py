@@ -164,10 +164,11 @@ def test_ignore_files(tmp_path: Path) -> None:
     ]
 
 
-def test_a_byte_order_mark_is_no_part_of_a_glob(tmp_path: Path) -> None:
-    touch(tmp_path, "a.mp4", "b.mp4")
-    (tmp_path / ".avcheckignore").write_text("a.mp4\n", encoding="utf-8-sig")
-    assert discovered(tmp_path) == ["b.mp4"]
+def test_a_glob_is_a_line_without_a_byte_order_mark(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4", "c\u2028d.mp4", "d.mp4")
+    ignored = "a.mp4\r\nc\u2028d.mp4\n"
+    (tmp_path / ".avcheckignore").write_text(ignored, encoding="utf-8-sig")
+    assert discovered(tmp_path) == ["b.mp4", "d.mp4"]
 
 
 def test_comments_and_empty_lines_of_an_ignore_file_are_no_globs(tmp_path: Path) -> None:

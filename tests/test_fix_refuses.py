@@ -13,7 +13,7 @@ import pytest
 
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.fix import remux
+from avcheck.fix import formats, remux
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.fix.text import fixed_text
 from avcheck.record.report import Report, Segment, Stretch
@@ -52,6 +52,17 @@ def test_nothing_is_written_over_and_the_source_stays(tmp_path: Path) -> None:
     assert taken.read_bytes() == b"mine"
     assert forced(source, tmp_path / "fixed.mp4", 100).status == "fixed"
     assert hashlib.sha256(source.read_bytes()).digest() == was
+
+
+def test_a_drift_in_a_codec_without_an_encoder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(formats._ENCODERS, "aac", "libvorbis_of_a_wheel")
+    source = tiles(tmp_path / "film.mp4", 2.0)
+    drift = measured(Stretch(0.0, 2.0, 100.0, 200.0))
+    result = fix_file(source, tmp_path / "fixed.mp4", FixSettings(), checks(drift))
+    assert result.status == "refused"
+    assert "there is no encoder for aac" in str(result.reason)
 
 
 @pytest.mark.parametrize("offset_ms", [-2000, 30_000])

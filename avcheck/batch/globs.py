@@ -71,7 +71,9 @@ def of_file(path: Path) -> tuple[Globs, str | None]:
     except OSError:
         return Globs(()), None
     good, problem = [], None
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(), which also splits a name at U+2028
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.removesuffix("\r")
         if line.startswith("#") or not line.strip().strip("!/"):
             continue
         try:

@@ -20,7 +20,14 @@ from typing import Protocol
 from avcheck.batch.base import BugInWorker, Done, Limits, Lost
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, Stamp, fetched, is_url, shown, url_stamp, without_secrets
-from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
+from avcheck.errors import (
+    AvcheckError,
+    MediaError,
+    NotMedia,
+    UsageError,
+    is_disk_full,
+    is_out_of_memory,
+)
 from avcheck.machine.files import stamp
 from avcheck.machine.loading import while_importing
 from avcheck.machine.memory import give_back
@@ -30,6 +37,7 @@ from avcheck.text.plain_text import is_text, why_no_video
 
 CRASHED = "if it happens again, convert the file with another program and check the copy"
 OUT_OF_MEMORY = "memory ran out; check fewer files at a time, with --jobs"
+SCRATCH_IS_FULL = "the disk for temporary files is full; set TMPDIR to a larger one"
 
 
 class FileChecker(Protocol):
@@ -144,10 +152,13 @@ def _check_one(
             ),
         )
     except Exception as error:
-        code: ErrorCode = "bug"
+        code: ErrorCode
         if is_out_of_memory(error):
             reason, code = OUT_OF_MEMORY, "out_of_memory"
+        elif is_disk_full(error):
+            reason, code = SCRATCH_IS_FULL, "other"
         else:
+            code = "bug"
             if on_bug:
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))

@@ -7,7 +7,6 @@ only after it has looked at the paths, so `--help`, `--version` and a wrong path
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
@@ -25,15 +24,11 @@ from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.screen import complain
 from avcheck.cli.usage import WRONG_USAGE, explain
-from avcheck.errors import AvcheckError
+from avcheck.errors import AvcheckError, is_disk_full
 from avcheck.machine.cores import wait_patiently
 from avcheck.record.report import BUG
 
 __all__ = ["app", "main"]
-
-
-# A full disk, or a quota that is used up
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +80,7 @@ def _run(args: list[str]) -> int:
         _drop_unwritten()
         return ExitCode.BROKEN_PIPE
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if is_disk_full(error):
             complain(f"cannot write the output: {error.strerror}")
             return ExitCode.NOT_JUDGED
         if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):

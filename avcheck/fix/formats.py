@@ -62,11 +62,13 @@ _ENCODERS = {  # of sounds that are played at another pace and encoded again
 
 
 def encoder_of(codec: str) -> str | None:
-    """The encoder for a codec, of those that this FFmpeg has."""
+    """The encoder for a codec, of those that this FFmpeg has; None if it has none: PyAV's wheels
+    come without libvorbis.
+    """
     name = codec if codec in SILENCE else _ENCODERS.get(codec)
     try:
         return None if name is None else av.Codec(name, "w").name
-    except av.error.FFmpegError:
+    except av.codec.codec.UnknownCodecError:
         return None
 
 
