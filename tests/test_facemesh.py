@@ -148,7 +148,7 @@ def test_every_speech_clip_is_looked_at_once(
     assert "broken.mkv" in capsys.readouterr().err
 
 
-def test_what_is_missing_is_told_in_one_line(
+def test_what_is_missing_is_said_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
