@@ -4,8 +4,8 @@
 # Guess: what is written at 0, 40, 80 ms into .asf is read at 0, 40, 80 ms, whatever the codec.
 # Seen: so it is with MPEG-4 part 2. H.264 without B-pictures comes at 40, 80, 120 ms, so its sound is 40 ms early. With
 # B-pictures, every packet has its place in decoding order for a time, and the pictures' times fall as often as they rise.
-# Opened with fflags=-genpts, no picture has a time of presentation, and the times at which they are decoded are right, later
-# by the reordering with B-pictures, as the sound beside them would be.
+# Opened with fflags=-genpts, no picture has a time of presentation; the times of decoding are those that were written, with
+# B-pictures later by the reordering (80 ms).
 # Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2; AV=19.0.2, Python 3.12 or later).
 set -euo pipefail
 folder="$(mktemp -d)"

@@ -303,6 +303,19 @@ def test_trunks_are_trained_measured_and_kept(
     ]
 
 
+def test_clips_too_far_out_of_sync_to_learn_from_are_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = Clip("c", tmp_path, "g", "speech", "train", offset_frames=14.0, trusted=True)
+    item = CachedClip(far, *(np.zeros(0) for _ in range(3)))  # type: ignore[arg-type]
+    monkeypatch.setattr(trunks, "find_clips", lambda _: [far])
+    monkeypatch.setattr(trunks, "cache_clip", lambda *_: item)
+    clips = trunks.TrustedClips(tmp_path, tmp_path)
+    assert clips.of("train") == [item]
+    with pytest.raises(UsageError, match="no clip of the train groups is known well enough"):
+        clips.to_learn_from()
+
+
 def test_a_hand_moves_whole_pictures_smoothly_and_not_far() -> None:
     rng = np.random.default_rng(0)
     scene = np.repeat(np.repeat(rng.integers(0, 256, (11, 14), np.uint8), 16, axis=0), 16, axis=1)

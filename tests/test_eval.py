@@ -80,7 +80,7 @@ def test_a_file_of_something_else_is_no_file_of_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("heading", "expected"), [({"decide": 0.5}, 0.5), ({}, Calibration.decide)]
 )
-def test_rows_are_told_by_the_confidence_that_the_run_asked_for(
+def test_rows_are_judged_by_the_confidence_that_the_run_asked_for(
     monkeypatch: pytest.MonkeyPatch, heading: dict[str, float], expected: float
 ) -> None:
     monkeypatch.setattr(

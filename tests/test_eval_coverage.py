@@ -122,7 +122,7 @@ def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) 
 
 
 def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> None:
-    def row(name: str, told_ms: float | None, verdict: str, **more: Any) -> Row:
+    def row(name: str, offset_ms: float | None, verdict: str, **more: Any) -> Row:
         about = {
             "clip": name,
             "group": name,
@@ -132,7 +132,7 @@ def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> 
             "clip_s": 8.0,
             "face_share": 1.0,
         }
-        return {**about, "case": "as recorded", "offset_ms": told_ms, "verdict": verdict, **more}
+        return {**about, "case": "as recorded", "offset_ms": offset_ms, "verdict": verdict, **more}
 
     rows = [
         row("right", -80.0, "out_of_sync"),

@@ -148,7 +148,7 @@ def test_every_speech_clip_is_looked_at_once(
     assert "broken.mkv" in capsys.readouterr().err
 
 
-def test_what_is_missing_is_told_in_one_line(
+def test_what_is_missing_is_said_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
@@ -156,4 +156,6 @@ def test_what_is_missing_is_told_in_one_line(
     assert "pip install mediapipe" in capsys.readouterr().err
     assert main(["one"]) == 2
     assert capsys.readouterr().err.startswith("usage: ")
+    assert main([str(tmp_path), str(tmp_path / "gone" / "faces.json")]) == 2
+    assert "there is no directory" in capsys.readouterr().err
     assert main([str(tmp_path / "gone"), "faces.json"]) == 2

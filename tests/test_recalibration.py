@@ -140,7 +140,7 @@ def test_what_turns_no_score_into_a_chance_is_kept() -> None:
     assert fitted.temperature != start.temperature
 
 
-def test_right_and_wrong_are_told_by_known_offsets() -> None:
+def test_right_and_wrong_are_judged_by_known_offsets() -> None:
     some = [own(1, 9.0, known=True), own(2, 9.0, known=False), stranger(3)]
     assert calibrate.known(some) == [some[0], some[2]]
     assert calibrate.known(some[1:]) == some[1:]

@@ -113,7 +113,9 @@ def test_nothing_to_calibrate_on_gives_the_defaults() -> None:
     assert calibrate.fit([]) == Calibration()
 
 
-def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_clip_has_the_offset_that_a_check_would_report(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Pieces of 10 s and the rest agree on the sound's delay, with the sound either side of
     each.
     """

@@ -1,5 +1,5 @@
-"""Training of the face finder: its boxes with a stand-in for MediaPipe, its collages and what is to
-be told of them, and that it learns.
+"""Training of the face finder: its boxes with a stand-in for MediaPipe, its collages and their
+targets, and that it learns.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_what_a_collage_says_of_its_faces_is_so() -> None:
     assert compared > 20
 
 
-def test_the_middle_of_a_face_is_to_be_told_and_what_is_around_it_does_not_count() -> None:
+def test_the_middle_of_a_face_is_the_target_and_what_is_around_it_does_not_count() -> None:
     centre, weight, size = targets(np.array([[80.0, 40.0, 20.0], [30.0, 120.0, 60.0]]))
     rows, columns = np.nonzero(centre)
     assert (rows * 4 + 1.5).mean() == pytest.approx(40, abs=2)
@@ -184,7 +184,7 @@ def test_a_finder_that_was_written_is_measured(
     assert figures["found"] == pytest.approx(json.loads(last)["found"], abs=1e-4)
 
 
-def test_wrong_use_is_told_in_a_line(
+def test_wrong_use_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [str(tmp_path), str(tmp_path / "no.json"), str(tmp_path / "out")]

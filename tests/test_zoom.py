@@ -261,6 +261,17 @@ def test_a_clip_takes_the_same_share_of_a_larger_picture_at_every_size() -> None
     assert boxes[1][2:] == pytest.approx([1.5 / 4, 1 / 4], abs=0.01)
 
 
+@pytest.mark.parametrize(("height", "width"), [(234, 108), (100, 400)])
+def test_a_clip_too_tall_or_wide_for_its_factor_is_smaller(height: int, width: int) -> None:
+    """As a phone held upright records, at half of its size alone."""
+    inner = np.full((2, height, width), 250, np.uint8)
+    setting = shrunk(inner, np.zeros((2, 40, 50), np.uint8), 2, np.random.default_rng(2))
+    _, rows, columns = np.nonzero(setting.pictures(180) > 200)
+    shape = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert max(shape[0] / 180, shape[1] / 320) == 1
+    assert shape[0] / shape[1] == pytest.approx(height / width, rel=0.02)
+
+
 def test_what_fills_its_place_keeps_its_shape() -> None:
     stripes = np.zeros((2, 40, 80), np.uint8)
     stripes[:, :, 20:60] = 200  # a square in the middle

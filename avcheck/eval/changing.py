@@ -76,7 +76,7 @@ def played_faster(samples: NDArray[np.float32], faster: float) -> NDArray[np.flo
 
 
 def changes_table(rows: Sequence[Row], coverage: Sequence[Row]) -> str:
-    """What is said of files whose offset changes, and of the same clips as they were recorded.
+    """The verdicts on files whose offset changes, and on the same clips as they were recorded.
 
     Args:
         rows: Of `measure_changes`.

@@ -91,13 +91,21 @@ def _scaled(frames: Pictures, shape: tuple[int, int], fill: bool) -> Pictures:
 
 
 def shrunk(frames: Pictures, ground: Pictures, factor: int, rng: np.random.Generator) -> Setting:
-    """A clip (T, h, w) in front of another, at a random place and at 1 / `factor` of the size that
-    it would have alone.
+    """A clip in front of another.
+
+    Args:
+        frames: Its pictures, (T, h, w).
+        ground: Those of the other, (T, H, W).
+        factor: The clip is at 1 / `factor` of the size that it would have alone, or smaller, if it
+            is too tall or too wide to fit.
+        rng: Draws its place.
     """
     height, width = frames.shape[1:]
-    share = 1 / factor / min(height, width)  # of the larger picture's height, per px
+    # Of the larger picture's height, per px
+    share = min(1 / factor / min(height, width), 1 / height, ASPECT / width)
     extent = height * share, width * share / ASPECT
-    corner = float(rng.uniform(0, 1 - extent[0])), float(rng.uniform(0, 1 - extent[1]))
+    top, left = (float(rng.uniform(0, max(0.0, 1 - each))) for each in extent)
+    corner = top, left
     return Setting((Layer(ground, *FULL, fill=True), Layer(frames, corner, extent)))
 
 

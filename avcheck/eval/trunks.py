@@ -242,17 +242,21 @@ class TrustedClips:
             self._clips = [
                 item for clip in wanted if (item := cache_clip(clip, self._cache)) is not None
             ]
-        items = [item for item in self._clips if item.clip.split == split]
+        return self._some([item for item in self._clips if item.clip.split == split], split)
+
+    def to_learn_from(self) -> list[CachedClip]:
+        """The training clips whose offset is small enough to learn from. Raises UsageError if there
+        is none.
+        """
+        return self._some([item for item in self.of("train") if usable(item.clip)], "train")
+
+    def _some(self, items: list[CachedClip], split: str) -> list[CachedClip]:
         if not items:
             raise UsageError(
                 f"{self.corpus}: no clip of the {split} groups is known well enough for a "
                 "comparison of trunks"
             )
         return items
-
-    def to_learn_from(self) -> list[CachedClip]:
-        """The training clips whose offset is small enough to learn from."""
-        return [item for item in self.of("train") if usable(item.clip)]
 
 
 @torch.inference_mode()

@@ -1,4 +1,6 @@
-"""Augmentation: what pictures and sound suffer on their way to a viewer, done to training media."""
+"""Augmentation: what happens to pictures and sound on their way to a viewer, done to training
+media.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,16 @@ from avcheck.train.corpus import CachedClip
 def treat_pictures(
     pictures: NDArray[np.uint8], strength: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Change tone, noise and sharpness, recompress and drop pictures; all constant over the window,
-    as for one camera and codec.
+    """Treat pictures as a camera, a codec and a converter do, in one way over the whole window.
+
+    Args:
+        pictures: (T, H, W).
+        strength: 0..1, how often and how much.
+        rng: Everything is drawn from it.
+
+    Returns:
+        The same number of pictures with other tones, noise and sharpness, recompressed, some of
+        them dropped or repeated.
     """
     chance = 0.6 * strength
     x = pictures
@@ -123,8 +133,16 @@ def treat_sound(
     rng: np.random.Generator,
     voices: Sequence[CachedClip],
 ) -> NDArray[np.float32]:
-    """Add noise, quieter voices, music or other sounds, equalisation and band limits, an echo, a
-    room.
+    """Treat sound as a recording and its mix do; the direct sound keeps its time.
+
+    Args:
+        samples: (n,) at 16 kHz.
+        strength: 0..1, how often and how much.
+        rng: Everything is drawn from it.
+        voices: Clips whose sound is mixed in, quieter.
+
+    Returns:
+        (n,), with noise, other sounds, equalisation, an echo and a room, at another level.
     """
     chance = 0.6 * strength
     power = float(np.mean(samples**2)) + 1e-9
@@ -186,8 +204,8 @@ def _in_a_room(samples: NDArray[np.float32], rng: np.random.Generator) -> NDArra
 def treat_mel(
     mel: NDArray[np.float32], strength: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Stretch or squeeze the bands, as another vocal tract would (vocal tract length perturbation),
-    and drop some.
+    """Stretch or squeeze the bands of a log-mel (columns, bins) as another vocal tract would (vocal
+    tract length perturbation), and drop some.
     """
     bins = mel.shape[1]
     if rng.random() < strength:

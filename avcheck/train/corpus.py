@@ -90,8 +90,9 @@ def find_clips(
 
     Args:
         corpus: A folder with an `index.jsonl`, or any directory of media that is in sync. The media
-            of such a directory count as speech. Its groups are its sub-folders (or its files, if it
-            has none), and a fifth of them, chosen by a hash of the name, is kept for validation.
+            of such a directory count as speech. Each of its sub-folders is a group, and so is each
+            file beside them; a fifth of the groups, chosen by a hash of the name, is kept for
+            validation.
         split: "train" or "val"; None: both.
         last: Only the clips that are set aside (`set_aside`), which are left out otherwise.
         kinds: Clips of other kinds are left out.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from avcheck.errors import MediaError, UsageError
 from avcheck.rates import FRAME_RATE
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, Clip, decode, find_clips
-from avcheck.train.store import write_json
+from avcheck.train.store import require_writable, write_json
 
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.
 _UPPER_LIP, _LOWER_LIP = 13, 14
@@ -154,6 +154,7 @@ def look_through(
         return 2
     corpus, path = map(Path, arguments)
     try:
+        require_writable(path)
         results = read(path) if path.is_file() else {}
         clips = [clip for clip in clips_of(corpus) if clip.id not in results]
         for number, clip in enumerate(clips, 1):

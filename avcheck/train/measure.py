@@ -27,8 +27,17 @@ _WINDOW = 105  # frames
 def view_of(
     cached: CachedClip, first: int, frames: int, recipe: Recipe
 ) -> NDArray[np.uint8] | None:
-    """Pictures of a window, (frames, h, w): as a check would see them ("frame", short side
-    `size[0]`), or a square face crop ("crop"), which is None if there is no face.
+    """The pictures of a window.
+
+    Args:
+        cached: The clip.
+        first: Its picture at which the window begins.
+        frames: Pictures of the window.
+        recipe: Its `view` is "frame", whole pictures as a check sees them, or "crop", a square
+            around the mouth; its `size[0]` is the short side, px.
+
+    Returns:
+        (frames, h, w); None if a face is to be cropped and there is none.
     """
     side = recipe.size[0]
     pictures = cached.frames[first : first + frames]

@@ -34,6 +34,7 @@ from avcheck.network.model import SyncNet, fuse
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.network.shipped import weights_sha256
 from avcheck.network.weights import Loaded, choose_device, load, load_heads, save
+from avcheck.scenes.base import SceneKind
 from avcheck.scenes.generate import make_scene
 from avcheck.train.calibrate import calibrate, judged, trials
 from avcheck.train.clean import usable
@@ -268,9 +269,9 @@ def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[
     """
     clips = []
     for number in range(count):
-        kind = "impacts" if number % 3 == 2 else "talking"
+        kind: SceneKind = "impacts" if number % 3 == 2 else "talking"
         size = (CACHE_SIDE, CACHE_SIDE * (4 if number % 2 else 5) // 4)
-        scene = make_scene(kind, seed=100_000 * seed + number, seconds=8.0, size=size)  # type: ignore[arg-type]
+        scene = make_scene(kind, seed=100_000 * seed + number, seconds=8.0, size=size)
         faces = np.zeros((0, 4), np.float32)
         if scene.faces is not None:
             every = np.arange(0, len(scene.frames), FACE_EVERY)

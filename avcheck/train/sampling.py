@@ -193,8 +193,8 @@ def cut(
 
 
 def face_at(cached: CachedClip, first: int, frames: int) -> tuple[float, float, float] | None:
-    """Median face (x, y, width in px) during a window; None if fewer than half of the looks found
-    one.
+    """The median face during a window of `frames` pictures from `first` on: centre x, y and width,
+    px; None if fewer than half of the looks saw one.
     """
     if not len(cached.faces):
         return None
@@ -260,8 +260,8 @@ def _frame_box(
 def _held(
     box: NDArray[np.float32], recipe: Recipe, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The window as from a hand-held camera: a little rotated and stretched, and drifting; (2, 3)
-    or (T, 2, 3).
+    """The map of a window, (2, 3), as from a hand-held camera: a little rotated and stretched, or
+    drifting, which gives a map for each picture, (T, 2, 3).
     """
     chance = 0.6 * recipe.strength
     height, width = recipe.size

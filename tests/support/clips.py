@@ -317,7 +317,7 @@ class Shelf:
     """Clips that were made before: the same options again give a copy.
 
     A clip is known by its suffix and options. One whose picture or sound is drawn by a function
-    made inside a test is made anew, since nothing tells it from another.
+    made inside a test is made anew, as such a function has no name of its own.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -15,11 +15,11 @@ from avcheck.settings import OnProgress
 
 
 def doubler(threads: int) -> Callable[[int, OnProgress], Done[int]]:
-    return lambda task, tell: Done(2 * task)
+    return lambda task, on_progress: Done(2 * task)
 
 
 def pids(threads: int) -> Callable[[int, OnProgress], Done[tuple[int, int, str | None]]]:
-    return lambda task, tell: Done(
+    return lambda task, on_progress: Done(
         (os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1
     )
 
@@ -27,7 +27,7 @@ def pids(threads: int) -> Callable[[int, OnProgress], Done[tuple[int, int, str |
 def scratch(threads: int) -> Callable[[int, OnProgress], Done[str]]:
     import tempfile
 
-    def handle(task: int, tell: OnProgress) -> Done[str]:
+    def handle(task: int, on_progress: OnProgress) -> Done[str]:
         folder = tempfile.mkdtemp()
         Path(folder, "big").write_bytes(b"x")
         if task:
@@ -48,19 +48,19 @@ def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, OnProgre
 
 def heavy(threads: int) -> Callable[[int, OnProgress], Done[int]]:
     weights = bytearray(1 << 28)
-    return lambda task, tell: Done(len(weights))
+    return lambda task, on_progress: Done(len(weights))
 
 
 def thrower(threads: int) -> Callable[[int, OnProgress], Done[int]]:
-    return lambda task, tell: Done(12 // task)
+    return lambda task, on_progress: Done(12 // task)
 
 
 def hoarder(threads: int) -> Callable[[int, OnProgress], Done[bytes]]:
-    return lambda task, tell: Done(bytes(20_000))
+    return lambda task, on_progress: Done(bytes(20_000))
 
 
 def sleeper(threads: int) -> Callable[[float, OnProgress], Done[int]]:
-    def handle(task: float, tell: OnProgress) -> Done[int]:
+    def handle(task: float, on_progress: OnProgress) -> Done[int]:
         time.sleep(task)
         return Done(os.getpid())
 
@@ -68,17 +68,17 @@ def sleeper(threads: int) -> Callable[[float, OnProgress], Done[int]]:
 
 
 def chatty(threads: int) -> Callable[[int, OnProgress], Done[int]]:
-    return lambda task, tell: Done(sum(tell(k / task) is None for k in range(task)))
+    return lambda task, on_progress: Done(sum(on_progress(k / task) is None for k in range(task)))
 
 
 def starved(threads: int) -> Callable[[int, OnProgress], Done[bytes]]:
-    return lambda task, tell: Done(bytes(task << 60))
+    return lambda task, on_progress: Done(bytes(task << 60))
 
 
 def restricted(threads: int) -> Callable[[int, OnProgress], Done[tuple[int, str]]]:
     import resource
 
-    return lambda task, tell: Done(
+    return lambda task, on_progress: Done(
         (
             resource.getrlimit(resource.RLIMIT_CORE)[0],
             Path("/proc/self/oom_score_adj").read_text().strip(),
@@ -87,7 +87,9 @@ def restricted(threads: int) -> Callable[[int, OnProgress], Done[tuple[int, str]
 
 
 def holds_back(threads: int) -> Callable[[int, OnProgress], Done[bool]]:
-    return lambda task, tell: Done(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    return lambda task, on_progress: Done(
+        signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    )
 
 
 def starts_every_third_time(marker: Path, threads: int) -> Callable[[int, OnProgress], Done[int]]:
