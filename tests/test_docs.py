@@ -18,7 +18,12 @@ from avcheck.render import FORMATS
 from tests.support.option_tables import COMMANDS, MAN_PAGE, man_page, page
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("bench/WAYS.md", "findings/README.md")),
+    *sorted((ROOT / "models").glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def text_of(name: str) -> str:
@@ -93,15 +98,27 @@ def test_the_table_of_fail_on_is_true() -> None:
 LINKS = [
     (page, link)
     for page in PAGES
-    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8"))
 ]
 
 
 @pytest.mark.parametrize(
     ("page", "link"), LINKS, ids=[f"{page.name}-{link}" for page, link in LINKS]
 )
-def test_every_linked_file_is_there(page: Path, link: str) -> None:
-    assert (page.parent / link).is_file()
+def test_every_linked_file_and_heading_is_there(page: Path, link: str) -> None:
+    name, _, heading = link.partition("#")
+    target = page.parent / name if name else page
+    assert target.is_file()
+    assert not heading or heading in headings(target)
+
+
+def headings(path: Path) -> set[str]:
+    """The headings of a document as links name them."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
 
 
 def test_every_test_and_finding_that_a_document_names_is_there() -> None:

@@ -46,6 +46,7 @@ def texts() -> list[Path]:
 
 def test_the_name_is_not_the_stranger_s() -> None:
     assert PROJECT["name"] == "avcheck-sync"
+    assert PROJECT["license"] == "MIT"
     assert PROJECT["scripts"] == {"avcheck": "avcheck.cli.app:main"}
 
 

@@ -61,6 +61,8 @@ def man_page() -> str:
         ".SH SYNOPSIS\n.B avcheck\n[\\fIOPTIONS\\fR] \\fIPATH\\fR...\n.br\n.B "
         "avcheck\n\\fICOMMAND\\fR [\\fIARGS\\fR]...\n"
     )
+    description, exit_codes = ROOT.epilog.split("\n\n")
+    parts.append(f".SH DESCRIPTION\n{roff(words(description))}\n")
     for name, command in COMMANDS.items():
         parts.append(f".SH AVCHECK {name.upper()}\n{roff(words(command.help))}\n")
         for panel, parameters in panels(command):
@@ -70,7 +72,7 @@ def man_page() -> str:
                     ".TP\n.B "
                     f"{roff(', '.join(names(command, parameter)))}\n{roff(meaning(parameter))}\n"
                 )
-    parts.append(f".SH EXIT STATUS\n{roff(words(ROOT.epilog).replace('`', ''))}\n")
+    parts.append(f".SH EXIT STATUS\n{roff(words(exit_codes))}\n")
     return "".join(parts)
 
 
