@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
@@ -130,6 +131,23 @@ def test_the_offset_is_heard_and_then_taken_out(clip: Clip, tmp_path: Path, late
     second_s = click_time_s(start_s + length_s, sound[half:], 48_000)
     assert 1000 * (first_s - flashes_s[0]) == pytest.approx(late_ms, abs=3)
     assert 1000 * (second_s - flashes_s[1]) == pytest.approx(0, abs=3)
+
+
+@pytest.mark.parametrize("late_ms", [100.03125, 37.3])  # half a sample of 16 kHz
+def test_the_sound_keeps_its_treble_when_it_is_moved(
+    clip: Clip, tmp_path: Path, late_ms: float
+) -> None:
+    def tone(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 0.3 * np.sin(2 * np.pi * 7000 * times_s)
+
+    path = clip(seconds=6, size=(320, 240), play=tone)
+    target = tmp_path / "out.mp4"
+    make_film(report(path, -late_ms), ShownPart(2.0, 2.0), target)
+    with av.open(str(target)) as file:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    before, after = (heard[round(48_000 * s) :][:48_000].std() for s in (0.5, 2.5))
+    assert before > 0.1
+    assert 20 * np.log10(after / before) == pytest.approx(0, abs=0.2)  # dB
 
 
 def test_an_offset_that_changes_is_taken_out_at_every_moment(clip: Clip, tmp_path: Path) -> None:
