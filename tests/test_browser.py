@@ -19,7 +19,7 @@ import pytest
 
 from avcheck.record.report import Report
 from avcheck.render.records import to_json
-from tests.support.page_reports import HOSTILE, hostile, page, run, stills, title
+from tests.support.page_reports import HOSTILE, compared, hostile, page, run, stills, title
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is not installed (extra `browser`)"
@@ -194,6 +194,8 @@ def test_print_shows_all_rows_and_no_controls(opened: Open) -> None:
         ("one", "dark", 390),
         ("many", "light", 390),
         ("many", "dark", 1280),
+        ("compared", "light", 1280),
+        ("compared", "dark", 390),
         # Colours do not go by the width
         pytest.param("one", "light", 390, marks=pytest.mark.slow),
         pytest.param("one", "dark", 1280, marks=pytest.mark.slow),
@@ -205,7 +207,8 @@ def test_axe_finds_no_fault(opened: Open, kind: str, scheme: str, width: int) ->
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe is not installed (extra `browser`)"
     )
-    text = page([title(60)], stills) if kind == "one" else page(run(10, seconds=60))
+    reports = {"one": [title(60)], "many": run(10, seconds=60), "compared": [compared()]}[kind]
+    text = page(reports, stills)
     tab = opened(text, color_scheme=scheme, viewport={"width": width, "height": 900})
     if kind == "many":
         tab.locator("table.files tbody button.opens").first.click()

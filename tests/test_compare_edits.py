@@ -11,7 +11,7 @@ from avcheck.compare.align import Piece
 from avcheck.compare.conform import TimeSpan, edits
 from avcheck.record.edits import Edit, describe_edit
 from avcheck.record.markers import marked
-from avcheck.record.report import PictureFacts, Report, Stretch
+from avcheck.record.report import Degraded, PictureFacts, Report, Stretch
 from avcheck.render.page import words
 from avcheck.render.text import details
 from tests.support.page_reports import page
@@ -90,6 +90,55 @@ def test_what_was_left_out_is_told_by_its_times_in_the_reference() -> None:
     assert of(parts, reference=TimeSpan(0.0, 33.0)) == [("removed", "both", 13, 13, 13, 18)]
 
 
+@pytest.mark.parametrize(
+    ("sound", "picture", "reference_s", "edit"),
+    [
+        (
+            [Piece(5.2, 28.0, 0.2, 1.0)],
+            [Piece(5.7, 28.0, 0.7, 1.0)],
+            23.0,
+            ("inserted", "both", 0, 5, 0, 0),
+        ),
+        (
+            [whole(0.0, 12.0), Piece(19.0, 28.0, 12.0, 1.0)],
+            [whole(0.0, 11.1), Piece(19.8, 28.0, 12.8, 1.0)],
+            21.0,
+            ("inserted", "both", 12, 19, 12, 12),
+        ),
+        (
+            [whole(0.0, 13.0), Piece(13.0, 28.0, 18.0, 1.0)],
+            [whole(0.0, 12.6), Piece(13.8, 28.0, 18.8, 1.0)],
+            33.0,
+            ("removed", "both", 13, 13, 13, 18),
+        ),
+        (
+            [whole(0.0, 24.0)],
+            [whole(0.0, 23.1)],
+            24.0,
+            ("inserted", "both", 24, 28, 24, 24),
+        ),
+    ],
+    ids=["in front", "in between", "left out", "behind"],
+)
+def test_pictures_beside_a_cut_that_were_not_found_do_not_make_two_edits_of_one(
+    sound: list[Piece],
+    picture: list[Piece],
+    reference_s: float,
+    edit: tuple[str, str, float, float, float, float],
+) -> None:
+    """Up to a second of a slowly moving picture is not found on either side of a cut."""
+    assert of(sound, picture, reference=TimeSpan(0.0, reference_s)) == [edit]
+
+
+def test_another_picture_over_a_cut_of_the_sound_is_told_of_each() -> None:
+    sound = [whole(0.0, 12.0), Piece(15.0, 28.0, 12.0, 1.0)]
+    picture = [whole(0.0, 10.0), Piece(17.0, 28.0, 14.0, 1.0)]
+    assert of(sound, picture, reference=TimeSpan(0.0, 25.0)) == [
+        ("replaced", "picture", 10, 17, 10, 14),
+        ("inserted", "sound", 12, 15, 12, 12),
+    ]
+
+
 def test_what_was_done_to_one_stream_alone_is_told_of_that_one() -> None:
     cut = [whole(0.0, 14.0), Piece(14.0, 28.0, 14.2, 1.0)]
     assert of(cut, [whole()], reference=TimeSpan(0.0, 28.2)) == [
@@ -137,6 +186,12 @@ def test_both_ends_of_the_title_are_looked_at() -> None:
 def test_parts_in_another_order_are_not_left_out() -> None:
     parts = [Piece(0.0, 14.0, 14.0, 1.0), Piece(14.0, 28.0, 0.0, 1.0)]
     assert of(parts) == [("reordered", "both", 14, 14, 28, 0)]
+
+
+def test_pictures_that_were_not_found_where_the_order_changes_were_not_put_in() -> None:
+    sound = [Piece(0.0, 14.0, 14.0, 1.0), Piece(14.0, 28.0, 0.0, 1.0)]
+    picture = [Piece(0.0, 13.7, 14.0, 1.0), Piece(14.4, 28.0, 0.4, 1.0)]
+    assert of(sound, picture) == [("reordered", "both", 14.4, 14.4, 27.7, 0.4)]
 
 
 @pytest.mark.parametrize(
@@ -253,6 +308,23 @@ def test_the_page_of_a_comparison_draws_its_stretches_and_edits() -> None:
     rows = page([report, report])
     assert rows.count('<path class="segments" d="M') == 2
     assert "0:10.00 01:00:10;00: 7.00 s inserted" in rows
+
+
+def test_what_the_reference_does_not_have_is_not_called_lost_or_not_looked_at() -> None:
+    report = dataclasses.replace(
+        compared(Edit("inserted", "both", 10.0, 17.0, 10.0, 10.0)),
+        stretches=(Stretch(0.0, 10.0, 0.0, 0.0), Stretch(17.0, 28.0, 0.0, 0.0)),
+        degraded=Degraded(unseen_s=((10.0, 17.0),)),
+    )
+    said = "sound or picture not found in the reference"
+    assert ("notes", f"{said}: 10.0 s to 17.0 s") in details(report)
+    assert words.unseen(report) == [("10.0 s to 17.0 s", f"{said.capitalize()}.")]
+    assert said in [marker.text for marker in marked(report).markers]
+    text = page([report])
+    assert 'class="unmatched" x=' in text
+    assert "What could not be compared" in text
+    for other in ("lost or damaged", "not looked at", "Left out or damaged"):
+        assert other not in text
 
 
 def test_a_picture_without_a_rate_has_no_timecode() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
@@ -139,6 +140,23 @@ def test_an_offset_of_seconds_is_taken_out_too(clip: Clip, tmp_path: Path) -> No
     with av.open(str(target)) as file:
         sound = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
     assert click_time_s(0.0, sound[round(1.6 * 48_000) :], 48_000) == pytest.approx(0.8, abs=0.003)
+
+
+@pytest.mark.parametrize("late_ms", [100.03125, 37.3])  # half a sample of 16 kHz
+def test_the_sound_keeps_its_treble_when_it_is_moved(
+    clip: Clip, tmp_path: Path, late_ms: float
+) -> None:
+    def tone(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 0.3 * np.sin(2 * np.pi * 7000 * times_s)
+
+    path = clip(seconds=6, size=(320, 240), play=tone)
+    target = tmp_path / "out.mp4"
+    make_film(report(path, -late_ms), ShownPart(2.0, 2.0), target)
+    with av.open(str(target)) as file:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    before, after = (heard[round(48_000 * s) :][:48_000].std() for s in (0.5, 2.5))
+    assert before > 0.1
+    assert 20 * np.log10(after / before) == pytest.approx(0, abs=0.2)  # dB
 
 
 def test_an_offset_that_changes_is_taken_out_at_every_moment(clip: Clip, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ _FUZZ_S: dict[Stream, float] = {"sound": 2.0, "picture": 0.5}
 # One edit in sound and picture alike: its ends may lie so far apart, its lengths differ by so much;
 # more would put them out of sync
 _ALIKE_S, _AS_LONG_S = 1.0, 0.045
+_BLURRED_S = 2.0  # of the picture around a cut of both, which may be unmatched in all
 _LEAST_S: dict[Stream, float] = {"sound": 0.004, "picture": 0.02}  # that a cut inserts or removes
 _LEAST_BACK_S = 0.5  # that a cut goes back in the reference, which is then in another order
 _LEAST_END_S = 0.5  # that is inserted or removed at either end of the title
@@ -53,11 +54,15 @@ def edits(
     out: list[Edit] = []
     for shown in _of_stream("picture", picture, file, reference):
         same = next((each for each in heard if _alike(each, shown)), None)
-        if same is None:
-            out.append(shown)
-        else:
+        blurred = next((each for each in heard if _blurs(shown, each)), None)
+        if same is not None:
             heard.remove(same)
             out.append(replace(shown, stream="both"))
+        elif blurred is not None:
+            heard.remove(blurred)
+            out.append(replace(blurred, stream="both"))
+        else:
+            out.append(shown)
     return tuple(sorted([*out, *heard], key=lambda each: (each.start_s, each.kind)))
 
 
@@ -68,6 +73,22 @@ def _alike(first: Edit, second: Edit) -> bool:
         first.kind == second.kind
         and max(map(abs, apart)) <= _ALIKE_S
         and (first.kind in ("reordered", "speed") or abs(longer_s) <= _AS_LONG_S)
+    )
+
+
+def _blurs(shown: Edit, heard: Edit) -> bool:
+    """Whether an edit of the picture is that of the sound, listed as another picture in place of
+    some of the reference only because pictures next to the cut were not found.
+    """
+    ours_s, theirs_s = shown.end_s - shown.start_s, shown.reference_end_s - shown.reference_start_s
+    heard_s = heard.end_s - heard.start_s - (heard.reference_end_s - heard.reference_start_s)
+    return (
+        shown.kind == "replaced"
+        and heard.kind in ("inserted", "removed")
+        and min(ours_s, theirs_s) <= _BLURRED_S
+        and abs(ours_s - theirs_s - heard_s) <= _AS_LONG_S
+        and shown.start_s - _ALIKE_S <= heard.start_s
+        and heard.end_s <= shown.end_s + _ALIKE_S
     )
 
 
@@ -90,9 +111,7 @@ def _of_stream(
             from_s, to_s = cut.reference.start_s, cut.reference.end_s
             yield Edit("reordered", stream, cut.file.end_s, cut.file.end_s, from_s, to_s)
             # Something may have been inserted here as well
-            yield from _between(
-                stream, replace(cut, reference=TimeSpan(to_s, to_s)), _FUZZ_S[stream]
-            )
+            yield from _between(stream, replace(cut, reference=TimeSpan(to_s, to_s)), _BLURRED_S)
         else:
             yield from _between(stream, cut, _LEAST_S[stream])
     first, last = parts[0], parts[-1]

@@ -172,7 +172,6 @@ def _unaligned(comparison: Comparison) -> Degraded:
     notes = [
         note
         for note, holds in (
-            ("parts of it were not found in the reference", gaps),
             ("its picture is mirrored", any(view.mirrored for view in comparison.views or ())),
             (_OTHER_VOICES, comparison.bed),
         )

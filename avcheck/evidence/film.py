@@ -27,8 +27,8 @@ from avcheck.evidence.panel import (
     picture,
 )
 from avcheck.evidence.stills import open_again, sound_between
-from avcheck.film_writer import at_sound_rate, write_film
-from avcheck.media import Media, Picture, Sound
+from avcheck.film_writer import SOUND_RATE, at_sound_rate, write_film
+from avcheck.media import Media, Picture
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.reading.blocks import BLOCK_S
 from avcheck.record.markers import TitleClock
@@ -122,7 +122,8 @@ def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | No
         pictures = _pictures(media, span, _Glows(report), TitleClock.of(report.picture))
         margin_s = AROUND_S + _farthest_s(report)
         first_s = max(0.0, span.start_s - margin_s)
-        sound, _ = sound_between(media, first_s, span.end_s + margin_s)
+        read, _ = sound_between(media, first_s, span.end_s + margin_s)
+    sound = _FilmSound(read.start_s, at_sound_rate(read.samples, SAMPLE_RATE))
     gain = 0.9 / max(
         float(np.abs(_samples(sound, span.start_s, span.length_s)).max(initial=0.0)), 0.02
     )
@@ -150,10 +151,7 @@ def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | No
         target,
         (HEIGHT, WIDTH),
         (canvas.stacked() for canvas in frames()),
-        at_sound_rate(
-            np.concatenate([_samples(heard, span.start_s, length_s) for heard in parts]),
-            SAMPLE_RATE,
-        ),
+        np.concatenate([_samples(heard, span.start_s, length_s) for heard in parts]),
         bit_rate=128_000,
         crf="21",
     )
@@ -184,22 +182,31 @@ class _Glows:
         return glow_of(*self._glows[k][1:])
 
 
-def _in_place(sound: Sound, report: Report) -> Sound:
+@dataclass(frozen=True)
+class _FilmSound:
+    """A run of samples at the rate of the film's sound (`SOUND_RATE`)."""
+
+    start_s: float  # when the first is heard
+    samples: NDArray[np.float32]  # (n,), -1..1
+
+
+def _in_place(sound: _FilmSound, report: Report) -> _FilmSound:
     """The sound where it belongs, at every moment by the offset of that moment: a film of a drift
     or a jump is in sync from end to end.
     """
-    times_s = sound.start_s + np.arange(len(sound.samples)) / SAMPLE_RATE
-    steps_s = np.arange(sound.start_s, sound.end_s + _STEP_S, _STEP_S)
-    offsets_ms = [report.offset_at(float(time_s)) or 0.0 for time_s in steps_s]
+    at = np.arange(len(sound.samples))
+    steps = np.arange(0.0, len(at) + _STEP_S * SOUND_RATE, _STEP_S * SOUND_RATE)
+    offsets_ms = [report.offset_at(sound.start_s + step / SOUND_RATE) or 0.0 for step in steps]
+    # By whole samples where the offset is the same for a while: half of one would mute the treble
+    early = np.rint(np.array(offsets_ms) * SOUND_RATE / 1000)
     # Sound early by x ms is heard x ms before its picture: that of the picture at t, at t - x.
-    heard_s = times_s - np.interp(times_s, steps_s, offsets_ms) / 1000
-    moved = np.interp(heard_s, times_s, sound.samples, left=0.0, right=0.0)
-    return Sound(sound.start_s, moved.astype(np.float32))
+    moved = np.interp(at - np.interp(at, steps, early), at, sound.samples, left=0.0, right=0.0)
+    return _FilmSound(sound.start_s, moved.astype(np.float32))
 
 
-def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float32]:
+def _samples(sound: _FilmSound, start_s: float, length_s: float) -> NDArray[np.float32]:
     """The part of a run of samples in that time; silence outside it."""
-    first, count = round((start_s - sound.start_s) * SAMPLE_RATE), round(length_s * SAMPLE_RATE)
+    first, count = round((start_s - sound.start_s) * SOUND_RATE), round(length_s * SOUND_RATE)
     out = np.zeros(count, np.float32)
     low, high = max(first, 0), min(first + count, len(sound.samples))
     if low < high:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import chain, pairwise
 from typing import Literal
 
-from avcheck.record.edits import describe_edit
+from avcheck.record.edits import describe_edit, unseen_text
 from avcheck.record.report import (
     FRAME_MS,
     VERDICT_TEXT,
@@ -180,7 +180,7 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
     for edit in report.edits:
         yield _Part(edit.start_s, edit.end_s, "edit", describe_edit(edit))
     for start_s, end_s in report.degraded.unseen_s:
-        yield _Part(start_s, end_s, "undecidable", "not looked at")
+        yield _Part(start_s, end_s, "undecidable", unseen_text(report.measured_by))
 
 
 def _jumps(report: Report, frame_ms: float) -> Iterator[_Part]:

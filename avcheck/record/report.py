@@ -170,7 +170,8 @@ def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:
 class Degraded:
     """What was lost on the way and so could not be looked at.
 
-    `unseen_s`: the parts that were not looked at, (start, end) on the file's clock; `unseen_bytes`:
+    `unseen_s`: the parts that were not looked at, or in a comparison those whose sound or picture
+    the reference does not have, (start, end) on the file's clock; `unseen_bytes`:
     how much at the end of the file, and of a separate sound file, players do not play either;
     `notes` say why.
     """

@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from avcheck.record.edits import describe_edit
+from avcheck.record.edits import describe_edit, unseen_text
 from avcheck.record.report import (
     VERDICT_TEXT,
-    Degraded,
     Report,
     Stretch,
     Tolerance,
@@ -173,7 +172,7 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
     if report.program is not None and (chosen := programme(report.program, report.programs)):
         yield f" [programme {chosen}]", ""
     if report.degraded:
-        yield f" [{_degraded(report.degraded)}]", ""
+        yield f" [{_degraded(report)}]", ""
 
 
 class Lines(Renderer):
@@ -238,7 +237,7 @@ def details(report: Report, *, stretches: bool = True) -> list[tuple[str, str]]:
         ("timestamps", None if container is None else _container(container)),
         (
             "notes" if report.measured_by == "reference" else "damage",
-            _degraded(report.degraded) if report.degraded else None,
+            _degraded(report) if report.degraded else None,
         ),
     ]
     return [(name, text) for name, text in rows if text]
@@ -394,8 +393,8 @@ def _container(offset_ms: float) -> str | None:
     )
 
 
-def _degraded(degraded: Degraded) -> str:
-    parts = []
+def _degraded(report: Report) -> str:
+    degraded, parts = report.degraded, []
     if degraded.corrupt_frames:
         parts.append(counted(degraded.corrupt_frames, "corrupt frame"))
     if degraded.missing_audio_s > 0.5:
@@ -405,5 +404,6 @@ def _degraded(degraded: Degraded) -> str:
     if degraded.truncated:
         parts.append("file cut short")
     if degraded.unseen_s:
-        parts.append(f"not looked at: {', '.join(span(*stretch) for stretch in degraded.unseen_s)}")
+        stretches = ", ".join(span(*each) for each in degraded.unseen_s)
+        parts.append(f"{unseen_text(report.measured_by)}: {stretches}")
     return "; ".join([*parts, *(printable(note) for note in degraded.notes)])

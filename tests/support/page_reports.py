@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from avcheck.evidence.stills import PARTS, Illustration, Still
 from avcheck.record.detail import BlockPlaces, Detail, MediaFacts, SegmentDetail
+from avcheck.record.edits import Edit
 from avcheck.record.report import (
     BlockResult,
     Degraded,
@@ -109,6 +110,20 @@ def stills(report: Report) -> Illustration:
     data = NO_JPEG + random.Random(2).randbytes(25_000)
     return Illustration(
         tuple(Still(at_s, data, 480, 270, at_s - 1, at_s + 1, peaks) for at_s in moments_s)
+    )
+
+
+def compared() -> Report:
+    """A title of a minute beside its reference, with seven seconds put in."""
+    return dataclasses.replace(
+        title(60),
+        measured_by="reference",
+        reference="<b>master</b>.mov",
+        segments=(),
+        blocks=(),
+        detail=None,
+        edits=(Edit("inserted", "both", 10.0, 17.0, 10.0, 10.0),),
+        degraded=Degraded(unseen_s=((10.0, 17.0),)),
     )
 
 

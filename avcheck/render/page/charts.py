@@ -18,7 +18,7 @@ from statistics import median
 
 from markupsafe import Markup
 
-from avcheck.record.edits import Edit, describe_edit
+from avcheck.record.edits import Edit, describe_edit, unseen_text
 from avcheck.record.report import Report, confidence_text
 from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
@@ -355,8 +355,9 @@ def _lane(report: Report, axis: Axis, y: float) -> Markup:
             else [(s.start_s, s.end_s) for s in report.stretches if shows]
         )
         parts += [_zone(name, axis, start_s, end_s, y, _LANE) for start_s, end_s in runs]
+    lost = "unmatched" if report.measured_by == "reference" else "lost"
     parts += [
-        _zone("lost", axis, start_s, end_s, y, _LANE) for start_s, end_s in report.degraded.unseen_s
+        _zone(lost, axis, start_s, end_s, y, _LANE) for start_s, end_s in report.degraded.unseen_s
     ]
     return Markup("").join(parts)
 
@@ -380,13 +381,17 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def lane_legend() -> Markup:
+def lane_legend(report: Report) -> Markup:
     """The meaning of the colours in the strip under the chart."""
     kinds = (
-        ("shows", "shows an offset"),
-        ("mute", "shows none"),
-        ("unseen", "not looked at"),
-        ("lost", "lost or damaged"),
+        (("shows", "shows an offset"), ("unmatched", unseen_text(report.measured_by)))
+        if report.measured_by == "reference"
+        else (
+            ("shows", "shows an offset"),
+            ("mute", "shows none"),
+            ("unseen", "not looked at"),
+            ("lost", "lost or damaged"),
+        )
     )
     keys = (
         Markup(

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import PurePath
 
-from avcheck.record.edits import describe_edit
+from avcheck.record.edits import describe_edit, unseen_text
 from avcheck.record.markers import TitleClock
 from avcheck.record.report import Report, Track, confidence_text, describe_offset
 from avcheck.render.text import (
@@ -111,9 +111,12 @@ def unseen(report: Report) -> list[tuple[str, str]]:
             (rest_s, "Only heard: what was seen around it was enough."),
         ):
             out += [(clock(length_s), why)] if length_s >= 1 else []
-    out += [
-        (span(*each), "Left out or damaged; the notes below say why.") for each in degraded.unseen_s
-    ]
+    why = (
+        f"{unseen_text(report.measured_by).capitalize()}."
+        if report.measured_by == "reference"
+        else "Left out or damaged; the notes below say why."
+    )
+    out += [(span(*each), why) for each in degraded.unseen_s]
     if degraded.unseen_bytes:
         at_end = "At the end of the file: another one that was joined to it."
         out.append((f"{degraded.unseen_bytes:,} bytes", at_end))
