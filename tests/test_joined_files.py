@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable
 from itertools import pairwise
@@ -147,6 +148,21 @@ def test_a_live_matroska_does_not_say_how_long_it_is() -> None:
 def test_a_walk_over_empty_elements_ends() -> None:
     header = bytes.fromhex("1a45dfa3 8b 4282 88") + b"matroska"
     file = io.BytesIO(header + bytes.fromhex("18538067 80") * 1000 + header)
+    assert list(joined._of_matroska(file)) == [0]
+
+
+class OnDisk(io.BytesIO):
+    """A file of a system whose longest is 16 TB."""
+
+    def seek(self, at: int, whence: int = io.SEEK_SET, /) -> int:
+        if at >= 16 << 40:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return super().seek(at, whence)
+
+
+def test_a_size_beyond_all_files_ends_the_walk() -> None:
+    header = bytes.fromhex("1a45dfa3 8b 4282 88") + b"matroska"
+    file = OnDisk(header + bytes.fromhex("18538067 01 7ffffffffffffe") + bytes(50))
     assert list(joined._of_matroska(file)) == [0]
 
 

@@ -13,6 +13,7 @@ For mp4 and mov see `avcheck.media.mp4`: players show only the first.
 
 from __future__ import annotations
 
+import io
 import re
 from array import array
 from collections.abc import Callable, Iterator
@@ -152,12 +153,22 @@ def _matches(
         kept = window[max(taken, len(window) - _LONGEST) :]
 
 
+def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
+    """So many bytes from there on, fewer at the end of the file.
+
+    The system refuses to go further than its longest file, as a size that a file states may.
+    """
+    if at >= file.seek(0, io.SEEK_END):
+        return b""
+    file.seek(at)
+    return file.read(count)
+
+
 def _of_avi(file: BinaryIO) -> Iterator[int]:
     """From list to list (`RIFF`): a long film continues in lists of another kind, `AVIX`."""
     at = 0
     for _ in range(_MOST_LISTS):
-        file.seek(at)
-        head = file.read(12)
+        head = _read_at(file, at, 12)
         if len(head) < 12 or not head.startswith(b"RIFF"):
             return
         if head.endswith(b"AVI "):
@@ -176,8 +187,7 @@ def _of_matroska(file: BinaryIO) -> Iterator[int]:
     """
     at = 0
     for _ in range(2 * (MOST_FILES + 1)):  # of each file the header and the segment
-        file.seek(at)
-        head = file.read(_LONGEST)
+        head = _read_at(file, at, _LONGEST)
         if _EBML.match(head) is not None:
             yield at
         elif not head.startswith(_SEGMENT):
