@@ -184,6 +184,26 @@ def test_a_drift_too_small_to_be_one_shows_in_the_range_of_the_segments() -> Non
     assert "segments" not in fixed_text(Outcome("in.mp4", "out.mp4", "fixed", after=changing))
 
 
+def test_a_borderline_file_says_how_it_can_be_fixed() -> None:
+    segments = (Segment(0.0, 10.0, 20.0, 1.0), Segment(10.0, 20.0, 80.0, 1.0))
+    why = "sound early by 50 ms (1.2 frames), limit 40 ms, measuring error 10 ms"
+    before = Report(
+        "film.mp4",
+        "undecidable",
+        why,
+        reason_code="borderline",
+        offset_ms=50.0,
+        segments=segments,
+        stretches=(Stretch(0.0, 20.0, 50.0, 50.0),),
+    )
+    result = Outcome("film.mp4", "out.mp4", "undecidable", reason=why, before=before)
+    assert fixed_text(result) == (
+        f"film.mp4: not fixed, as it is borderline: {why}, "
+        "its segments 20 ms early to 80 ms early; "
+        "narrower limits (--early, --late) decide it\n"
+    )
+
+
 def test_a_sound_in_a_file_of_its_own_is_joined_to_its_picture_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

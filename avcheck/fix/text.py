@@ -35,6 +35,12 @@ def _subject(result: Outcome) -> str:
 
 def _end(result: Outcome) -> str:
     reason = result.reason or ""
+    before = result.before
+    if result.status == "undecidable" and before is not None and before.reason_code == "borderline":
+        said = ", ".join(filter(None, (reason, _range(before))))
+        return (
+            f"not fixed, as it is borderline: {said}; narrower limits (--early, --late) decide it"
+        )
     return {
         "fixed": f"fixed, from {result.input}",
         "in_sync": "in sync already; nothing was written",
