@@ -160,6 +160,9 @@ def test_another_instrument_finds_the_same_move(
 @pytest.mark.parametrize("target", ["fixed.mkv", "fixed.mp4"])
 def test_mp3_in_avi_is_refused_and_goes_into_another_container(target: str, tmp_path: Path) -> None:
     source = tiles(tmp_path / "film.avi", acodec="libmp3lame")
+    drift = measured(Stretch(0.0, 4.0, 100.0, 200.0))
+    drifting = fix_file(source, tmp_path / "fixed.avi", FixSettings(), checks(drift))
+    assert drifting.status == "refused" and "unless it is PCM" in str(drifting.reason)
     refused = forced(source, tmp_path / "fixed.avi", 120)
     assert refused.status == "refused"
     assert ".mkv" in str(refused.reason)

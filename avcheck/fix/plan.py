@@ -264,7 +264,13 @@ def _stream_plan(
 
 def _way(plan: StreamPlan, stream: Stream, muxer: str, moves: Moves) -> Action:
     """How the sound of a stream is moved. Raises Refused if it cannot be."""
-    pcm = plan.codec in SILENCE
+    is_pcm = plan.codec in SILENCE
+    if muxer in TOGETHER and not is_pcm:
+        raise Refused(
+            f"in {muxer.upper()} sound can neither start later nor be cut or played at another "
+            f"pace unless it is PCM, and this is {plan.codec}"
+            + name_instead(stream.container, (stream,), muxer)
+        )
     if moves.drifts:
         if encoder_of(plan.codec) is None:
             raise Refused(
@@ -273,11 +279,4 @@ def _way(plan: StreamPlan, stream: Stream, muxer: str, moves: Moves) -> Action:
                 "convert the sound to AAC or PCM first"
             )
         return "encoded"
-    if pcm and (moves.jumps or muxer in TOGETHER):
-        return "rewritten"
-    if muxer in TOGETHER:
-        raise Refused(
-            f"in {muxer.upper()} sound can neither start later nor be cut unless it is PCM, and "
-            f"this is {plan.codec}" + name_instead(stream.container, (stream,), muxer)
-        )
-    return "moved"
+    return "rewritten" if is_pcm and (moves.jumps or muxer in TOGETHER) else "moved"
