@@ -202,18 +202,24 @@ def test_a_quiet_run_shows_what_fails_alone(
     assert float(line.removeprefix(words)) == pytest.approx(0.98, abs=0.011)  # FFmpeg's version
 
 
-@pytest.mark.slow
-def test_a_run_goes_on_where_it_was_stopped(
-    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    read: list[str] = []
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The titles that are read, as they are."""
+    paths: list[str] = []
     before = comparison.read_title
 
     def counted(path: Any, **options: Any) -> Any:
-        read.append(str(path))
+        paths.append(str(path))
         return before(path, **options)
 
     monkeypatch.setattr(comparison, "read_title", counted)
+    return paths
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_was_stopped(
+    folders: Path, read: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     line = ["compare", "masters", "out", "--resume", "results.jsonl"]
     assert main(line) == 2
     assert sorted(records("results.jsonl")) == ["out/good.mkv", "out/late.mp4", "out/text.mp4"]
@@ -228,16 +234,8 @@ def test_a_run_goes_on_where_it_was_stopped(
 
 
 def test_one_reference_is_read_once(
-    folders: Path, monkeypatch: pytest.MonkeyPatch, clip: Callable[..., Path]
+    folders: Path, read: list[str], clip: Callable[..., Path]
 ) -> None:
-    read: list[str] = []
-    before = comparison.read_title
-
-    def counted(path: Any, **options: Any) -> Any:
-        read.append(str(path))
-        return before(path, **options)
-
-    monkeypatch.setattr(comparison, "read_title", counted)
     Path("out/text.mp4").unlink()
     assert main(["compare", "masters/good.mkv", "out"]) == 1
     assert read == ["masters/good.mkv", "out/good.mkv", "out/late.mp4"]
