@@ -81,7 +81,14 @@ def test_a_jump_does_not_lie_in_them_where_that_can_be() -> None:
 
 @pytest.mark.parametrize(
     ("duration_s", "looked_s", "length_s"),
-    [(5.3, 6.0, 5.3), (5.0, 5.0, 5.0), (4.0, 6.0, 6.0), (None, 6.0, 6.0), (60.0, 6.0, 8.0)],
+    [
+        (5.3, 6.0, 5.3),
+        (5.0, 6.0, 5.0),
+        (5.0, 5.0, 5.0),
+        (4.0, 6.0, 6.0),
+        (None, 6.0, 6.0),
+        (60.0, 6.0, 8.0),
+    ],
 )
 def test_a_short_title_is_shown_to_its_end(
     duration_s: float | None, looked_s: float, length_s: float

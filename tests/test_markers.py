@@ -122,6 +122,10 @@ def test_a_title_ends_with_its_last_picture() -> None:
     report = film(Fraction(25), stretches=stretches, jumps_s=(), jump_intervals_s=())
     title = marked(replace(report, degraded=Degraded(), duration_s=12.04))
     assert (title.length, title.markers[0].end) == (301, 301)
+    # At more than 25 pictures a second, a last block can begin where the last picture ends
+    fast = film(Fraction(50), stretches=stretches, jumps_s=(), jump_intervals_s=())
+    title = marked(replace(fast, degraded=Degraded(), duration_s=12.0))
+    assert (title.length, title.markers[0].end) == (600, 600)
     # The container is wrong about its duration
     assert marked(replace(report, degraded=Degraded(), duration_s=9.0)).length == 325
 

@@ -217,6 +217,14 @@ def test_a_title_says_it_in_words() -> None:
     assert "12.0 s to 14.5 s" in text
 
 
+def test_a_test_signal_is_not_explained_by_what_the_network_saw() -> None:
+    for measured_by, drawn in (("network", True), ("test_signal", False)):
+        text = page([dataclasses.replace(title(60), measured_by=measured_by)])
+        assert ("How well every offset fits" in text) is drawn
+        assert ("Attention, second by second" in text) is drawn
+        assert "Offset over the length" in text
+
+
 def test_the_course_is_drawn_where_it_lies() -> None:
     text = page([title(60)])
     (line,) = set(re.findall(r'class="course" d="([^"]+)"', text))

@@ -98,10 +98,12 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
 
 
 def _end_s(report: Report) -> float:
-    """Where the title ends: as its header says, unless a block that was looked at begins later."""
+    """Where the title ends: as its header says, unless a block that was looked at begins later, by
+    more than half of one of its pictures.
+    """
     looked_s = max((segment.end_s for segment in report.segments), default=0.0)
     end_s = report.duration_s or 0.0
-    return end_s if looked_s < end_s + BLOCK_S else looked_s
+    return end_s if looked_s < end_s + BLOCK_S + 0.5 / FRAME_RATE else looked_s
 
 
 def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | None = None) -> None:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import chain, pairwise
 from typing import Literal
 
+from avcheck.rates import FRAME_RATE
 from avcheck.record.edits import describe_edit, unseen_text
 from avcheck.record.report import (
     FRAME_MS,
@@ -23,7 +24,8 @@ from avcheck.text.timecode import Timecode
 
 MarkerKind = Literal["in_sync", "out_of_sync", "undecidable", "jump", "edit"]
 
-_WHOLE_S = 1.0
+# A block lasts 1 s and begins at most half of one of its 25 pictures after the title's last
+_WHOLE_S = 1 + 0.5 / FRAME_RATE
 # Undecidable for a reason that leaves what was looked at as it is
 _PARTS_HOLD = "not_all_looked_at"
 
