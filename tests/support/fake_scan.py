@@ -172,7 +172,9 @@ def install() -> None:
 
 
 def command() -> None:
-    """The command with the stand-in, as a process runs it."""
+    """The command with the stand-in, as a process runs it: without workers unless it is asked for
+    them.
+    """
     install()
     from avcheck.cli import check
     from avcheck.cli.app import main
