@@ -176,7 +176,12 @@ def test_mp3_in_avi_is_refused_and_goes_into_another_container(target: str, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "layout"), [("film.mp4", "mono"), ("film.mkv", "7.1"), ("film.avi", "mono")]
+    ("name", "layout"),
+    [
+        ("film.mp4", "mono"),
+        pytest.param("film.mkv", "7.1", marks=pytest.mark.slow),
+        ("film.avi", "mono"),
+    ],
 )
 def test_a_drift_is_resampled_away(name: str, layout: str, tmp_path: Path) -> None:
     """What belongs to the picture at p is heard at (p - 0.1) / 1.005: early by 99.5 ms at first, by

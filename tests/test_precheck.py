@@ -65,6 +65,7 @@ def test_the_command_refuses_a_text_file_without_any_library_of_media(notes: Pat
     assert (said, loaded) == (f"{notes}: error: {NO_VIDEO}\n", ["avcheck.cli.check"])
 
 
+@pytest.mark.slow
 def test_loading_the_weights_brings_no_compiler() -> None:
     code = "from avcheck.network import weights; weights.load(device='cpu')"
     assert loaded_by(code, "torch", "torch._dynamo", "sympy") == ("", ["torch"])

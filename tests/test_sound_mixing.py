@@ -123,6 +123,7 @@ def test_eight_planar_channels_are_mixed_as_fewer_are(tmp_path: Path) -> None:
     assert any("cancel each other" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_eight_planar_channels_are_the_same_from_the_middle(tmp_path: Path) -> None:
     # 29.1 s is far enough in to be sought, and AAC's frames begin between samples of 16 kHz
     channels = [hum, hum, voice, *[silent] * 5]

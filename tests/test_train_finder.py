@@ -167,6 +167,7 @@ def test_clips_of_both_splits_are_kept_apart(
     assert [still.plain for still in trials.every] == [True]
 
 
+@pytest.mark.slow
 def test_a_finder_that_was_written_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from avcheck.cli.app import main
 from tests.support.commands import ENVIRONMENT, FAKE_MAIN
 from tests.support.watching import checks, files, records, sorted_out
 
-pytestmark = pytest.mark.usefixtures("fake")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fake")]
 # A process that kills itself at the point named by its first argument
 KILLED = """
 import os, signal, sys
