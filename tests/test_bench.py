@@ -14,6 +14,7 @@ from bench.catalogue import Plan
 from bench.rows import Cost, medians, processor
 
 
+@pytest.mark.slow
 def test_a_row_is_measured_beside_another_checkout(capsys: pytest.CaptureFixture[str]) -> None:
     main(["text", "--against", str(HERE), "--runs", "1"])
     heading, *lines = capsys.readouterr().out.splitlines()

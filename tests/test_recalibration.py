@@ -133,6 +133,7 @@ def test_the_fit_weighs_a_piece_as_a_check_does() -> None:
         assert fitted == pytest.approx(log_likelihood([weighed], calibration), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_what_turns_no_score_into_a_chance_is_kept() -> None:
     start = Calibration(bias_frames=0.4, guard_ms=21.0, decide=0.8)
     fitted = calibrate.fit_chances([own(1, 9.0, known=True), stranger(2)], start)
