@@ -114,7 +114,7 @@ def test_what_is_asked_for_is_shown_as_far_as_the_title_goes() -> None:
 # ---- the film
 
 
-@pytest.mark.parametrize("late_ms", [200.0, -160.0])
+@pytest.mark.parametrize("late_ms", [200.0, pytest.param(-160.0, marks=pytest.mark.slow)])
 def test_the_offset_is_heard_and_then_taken_out(clip: Clip, tmp_path: Path, late_ms: float) -> None:
     path = clip(seconds=6, events_s=(EVENT_S,), sound_late_s=late_ms / 1000, size=(320, 240))
     target = tmp_path / "out.mp4"

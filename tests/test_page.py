@@ -196,6 +196,7 @@ def test_a_two_hour_title_is_small_and_tells_every_share_of_it() -> None:
     assert " %</text>" in text and ">0.0 %</text>" not in text
 
 
+@pytest.mark.slow
 def test_a_thousand_files_are_small() -> None:
     assert len(page(run(1000, seconds=1200)).encode()) < 3_000_000
 

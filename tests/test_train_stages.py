@@ -72,7 +72,8 @@ def test_shift_loss_weighs_rows_and_is_least_at_the_target() -> None:
     assert shift_loss(logits, target, valid) > entropy
 
 
-@pytest.mark.parametrize("fast", [True, False])
+# Emulated bfloat16 takes seconds
+@pytest.mark.parametrize("fast", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_bfloat16_is_used_where_it_is_fast_alone(
     fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,7 @@ def test_of_a_file_that_shows_nothing_one_segment_is_searched_and_a_few_for_face
     assert (after.judgement.verdict, after.cut) == ("undecidable", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("thorough", "times"), [(False, 2), (True, MOST_ROUNDS * ZOOM_SEGMENTS)])
 def test_a_closer_look_costs_no_more_than_the_first(thorough: bool, times: int) -> None:
     looked: list[int] = []
