@@ -72,8 +72,7 @@ def test_shift_loss_weighs_rows_and_is_least_at_the_target() -> None:
     assert shift_loss(logits, target, valid) > entropy
 
 
-# Emulated bfloat16 takes seconds
-@pytest.mark.parametrize("fast", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("fast", [True, False])
 def test_bfloat16_is_used_where_it_is_fast_alone(
     fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
