@@ -243,6 +243,20 @@ def test_a_configuration_that_does_not_fit_is_refused(good: Path, config: str) -
     refused(good)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("contrast_px", 0), ("attention_heads", 0), ("attention_heads", 3)],
+)
+def test_a_configuration_that_no_tensor_contradicts_is_refused_too(
+    good: Path, name: str, value: int
+) -> None:
+    def change(_: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+        metadata["config"] = json.dumps(json.loads(metadata["config"]) | {name: value})
+
+    rewritten(good, change)
+    assert f"{name} must" in refused(good)
+
+
 def test_a_file_without_a_configuration_is_refused(good: Path) -> None:
     rewritten(good, lambda _, metadata: metadata.__delitem__("config"))
     assert "config" in refused(good)

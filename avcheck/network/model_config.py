@@ -37,6 +37,16 @@ class ModelConfig:
     fusion: FusionKind = "cross"
     attention_heads: int = 4  # of the transformer
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no tensor of a weights file would contradict."""
+        if self.contrast_px < 1:
+            raise ValueError(f"contrast_px must be at least 1, not {self.contrast_px}")
+        if self.attention_heads < 1 or self.embedding % (2 * self.attention_heads):
+            raise ValueError(
+                f"attention_heads must divide half of embedding, {self.embedding // 2}, not "
+                f"{self.attention_heads}"
+            )
+
     @property
     def keep_places(self) -> int | None:
         """How many places the head looks at, those that go best with the sound (`best_places`);
