@@ -5,7 +5,7 @@ whose name has one of them.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -149,4 +149,6 @@ def _row(outcome: Outcome) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="of the names of transcodes")
+    main(parser.parse_args().words)

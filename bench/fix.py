@@ -6,7 +6,7 @@ tolerance, so it is given to the command.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -171,4 +171,6 @@ def _line(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="of the names of files")
+    main(parser.parse_args().words)

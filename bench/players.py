@@ -5,6 +5,7 @@ test video of av-drift-detector, in which every picture and its sound carry a nu
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import tempfile
@@ -66,6 +67,7 @@ def presented(path: Path, start_s: float, folder: Path) -> Report:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     if shutil.which("mpv") is None:
         raise SystemExit("mpv is not on the PATH")
     said = subprocess.run(["mpv", "--version"], capture_output=True, text=True, check=True).stdout

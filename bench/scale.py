@@ -1,5 +1,5 @@
-"""`python -m bench.scale [FILES]`: the command on a large batch with hostile files, and with a kill
-half-way.
+"""`python -m bench.scale [FILES [JOBS]]`: the command on a large batch with hostile files, and
+with a kill half-way.
 
 Generated clips of 2 s (copies of a few), 3 % of them hostile, are decoded and cut into blocks. No
 network is loaded, so it measures everything around it. It prints what was lost, the verdicts, the
@@ -9,6 +9,7 @@ and started again has the same records as an undisturbed one.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -118,7 +119,7 @@ def verdicts(results: Path) -> tuple[dict[str, str], int]:
     return {record["path"]: record["verdict"] for record in records}, len(records)
 
 
-def main(count: int = 1000, jobs: int = 2) -> int:
+def main(count: int, jobs: int) -> int:
     root = Path(tempfile.mkdtemp(prefix="avcheck-scale-"))
     try:
         expected = make_batch(root, count)
@@ -166,4 +167,8 @@ def main(count: int = 1000, jobs: int = 2) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(text) for text in sys.argv[1:3])))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="?", type=int, default=1000)
+    parser.add_argument("jobs", nargs="?", type=int, default=2)
+    given = parser.parse_args()
+    sys.exit(main(given.files, given.jobs))
