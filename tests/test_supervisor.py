@@ -10,6 +10,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,23 @@ def test_a_machine_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("tempfile.gettempdir", nowhere)
     assert dict(run_workers([2, 3], handlers.doubler, Limits(1, timeout_s=60))) == {2: 4, 3: 6}
+
+
+def test_a_worker_is_not_sent_into_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner may not let it in, as under `sudo -u`."""
+    prepare = spawn.get_preparation_data
+    closed = {"dir": "/closed"}
+    monkeypatch.setattr(spawn, "get_preparation_data", lambda name: prepare(name) | closed)
+    assert dict(run_workers([2], handlers.doubler, Limits(1, timeout_s=60))) == {2: 4}
+
+
+def test_a_working_directory_that_is_gone_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(UsageError, match="the working directory is gone"):
+        list(run_workers([2], handlers.doubler, Limits(1, timeout_s=60)))
 
 
 def test_workers_do_not_run_the_script_that_started_them(tmp_path: Path) -> None:

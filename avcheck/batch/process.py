@@ -16,13 +16,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, spawn
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from avcheck.batch.base import Answer, Done, Limits, Lost
-from avcheck.errors import AvcheckError
+from avcheck.errors import AvcheckError, UsageError
 from avcheck.machine.cores import cores, wait_patiently
 from avcheck.machine.loading import never_compile
 from avcheck.machine.memory import keep_memory
@@ -30,6 +29,7 @@ from avcheck.settings import OnProgress
 
 START_S = 300.0  # a worker not ready by then is taken to hang; loading takes a few seconds
 _PROGRESS_S = 0.2  # between two reports of one worker
+_NAME = "avcheck-worker"
 
 Task = TypeVar("Task")
 
@@ -74,10 +74,8 @@ class Worker(Generic[Task, Answer]):
             limits.memory_mb,
             self._scratch,
         )
-        self.process = context.Process(
-            target=_work, args=arguments, name="avcheck-worker", daemon=True
-        )
-        with _signals_held_back(), _without_main_module():
+        self.process = context.Process(target=_work, args=arguments, name=_NAME, daemon=True)
+        with _signals_held_back(), _bare():
             self.process.start()
         theirs.close()  # or the pipe would stay open when the process ends
 
@@ -266,17 +264,30 @@ _HELD_BACK = [
 
 
 @contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Processes started inside do not import the main module, of which a worker needs nothing. That
-    would take a tenth of a second, and a script that does not guard its own start would start it
-    again in every worker.
+def _bare() -> Iterator[None]:
+    """A worker started inside neither imports the main module nor changes to the working directory.
+
+    It needs nothing of the main module, which takes a tenth of a second to import, and a script
+    that does not guard its own start would start again in every worker. It is in the working
+    directory already, and may not be let in a second time: that may be root's, under `sudo -u`.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+    prepare = spawn.get_preparation_data
+
+    def prepare_bare(name: str) -> dict[str, Any]:
+        try:
+            data = prepare(name)
+        except FileNotFoundError as error:
+            raise UsageError("the working directory is gone; change to another one") from error
+        if name == _NAME:  # not a process that another thread starts
+            for key in ("init_main_from_name", "init_main_from_path", "dir"):
+                data.pop(key, None)
+        return data
+
+    spawn.get_preparation_data = prepare_bare
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
+        spawn.get_preparation_data = prepare
 
 
 @contextmanager
