@@ -89,10 +89,13 @@ def test_of_thousands_of_peaks_only_the_likeliest_are_compared(
     """A texture has as many, and each beside each are millions of comparisons."""
     peaks = [Spot(1 - k / 5000, 20.0 * (k // 50), 20.0 * (k % 50), 16.0) for k in range(2500)]
     apart, compared = faces._apart, []
+
+    def counted(one: Spot, other: Spot) -> bool:
+        compared.append(one)
+        return apart(one, other)
+
     monkeypatch.setattr(faces, "_peaks", lambda *_: list(reversed(peaks)))
-    monkeypatch.setattr(
-        faces, "_apart", lambda one, other: (compared.append(one), apart(one, other))[1]
-    )
+    monkeypatch.setattr(faces, "_apart", counted)
     assert spots(still(), BrightSquares(), [1.0]) == peaks[:8]  # type: ignore[arg-type]
     assert len(compared) < 50
 

@@ -249,13 +249,18 @@ def test_urls_done_before_are_not_asked_all_at_first(
     assert main([urls[0], urls[2], "--resume", "r.jsonl", *jobs]) == 1
     asked: list[str] = []
     real = remote.url_stamp
-    monkeypatch.setattr("avcheck.batch.run.url_stamp", lambda url: asked.append(url) or real(url))
     heard: list[str] = []
-    monkeypatch.setattr(
-        fake_scan.FakeChecker,
-        "check_tracks",
-        lambda _, path, *__: heard.append(f"{len(asked)}") or (Report("x", "in_sync"),),
-    )
+
+    def asking(url: str) -> remote.Stamp:
+        asked.append(url)
+        return real(url)
+
+    def checking(*_: Any) -> tuple[Report, ...]:
+        heard.append(f"{len(asked)}")
+        return (Report("x", "in_sync"),)
+
+    monkeypatch.setattr("avcheck.batch.run.url_stamp", asking)
+    monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", checking)
     capsys.readouterr()
     assert main([urls[1], *urls, "--resume", "r.jsonl", *jobs]) == 1
     out, err = capsys.readouterr()
