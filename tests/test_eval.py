@@ -12,7 +12,7 @@ import torch
 from avcheck.errors import UsageError
 from avcheck.eval import measure as measure_eval
 from avcheck.eval import plots, protocol, run, speed, tables
-from avcheck.eval.rows import read_rows
+from avcheck.eval.rows import Row, read_rows
 from avcheck.eval.windows import Footage, observe
 from avcheck.network.heads import JointHead
 from avcheck.network.model import SyncNet
@@ -86,7 +86,7 @@ def test_rows_are_judged_by_the_confidence_that_the_run_asked_for(
     monkeypatch.setattr(
         tables, "small_table", lambda rows, foreign, decide: f"small faces, from {decide}"
     )
-    rows = [
+    rows: list[Row] = [
         {"measure": "heading", "text": "Weights", **heading},
         {"measure": "heading", "text": "Left out"},
     ]
