@@ -92,7 +92,7 @@ def test_short_beeps_at_full_seconds_are_heard_when_the_sound_is_read_back(
 @pytest.mark.parametrize("offset_ms", [-120, 120])
 @pytest.mark.parametrize("name", ["film.avi", "film.mxf"])
 def test_pcm_that_cannot_start_later_is_written_anew_sample_by_sample(
-    name: str, offset_ms: float, tmp_path: Path
+    name: str, offset_ms: int, tmp_path: Path
 ) -> None:
     source = tiles(tmp_path / name)
     target = tmp_path / f"fixed{source.suffix}"

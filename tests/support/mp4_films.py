@@ -99,7 +99,7 @@ def ffmpeg_shows(path: Path) -> list[tuple[float, int]]:
 def _luma(frame: VideoFrame) -> Array:
     """The luma plane as it was decoded, in limited range."""
     plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : frame.width]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:, : frame.width]
 
 
 def ffmpeg_plays(path: Path) -> list[float]:
