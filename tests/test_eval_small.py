@@ -11,6 +11,7 @@ from avcheck.eval import measure as measure_eval
 from avcheck.eval import small, tables, windows
 from avcheck.eval.rows import Row
 from avcheck.eval.windows import observe
+from avcheck.scan.closeup import zoom
 from avcheck.train.corpus import Clip
 from tests.support.matcher import Array, OtherSound, bench, clip, material, of
 
@@ -31,7 +32,7 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
         monkeypatch.setattr(measure_eval, others, lambda *_: ())
     monkeypatch.setattr(small, "CLOSER_SIDE", 64)
     # One place costs so little at first that it pays for no closer look.
-    monkeypatch.setattr(small, "zoom", functools.partial(small.zoom, thorough=True))
+    monkeypatch.setattr(small, "zoom", functools.partial(zoom, thorough=True))
     under = bench()
     frames, samples = material(11.0, own_frames=2)
     monkeypatch.setattr(windows, "decode", lambda *_: (frames, samples))  # of no file

@@ -153,6 +153,8 @@ def test_another_instrument_finds_the_same_move(
     assert forced(source, target, offset_ms).status == "fixed"
     row = clock_table.measured("film", target)
     assert row.late_ms == pytest.approx(clock_media.LATE_MS + offset_ms, abs=1.0)
+    assert row.most_ms is not None
+    assert row.least_ms is not None
     assert row.most_ms - row.least_ms < 1.0
     assert row.pictures == 60
 

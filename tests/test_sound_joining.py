@@ -190,6 +190,7 @@ def retimed(source: Path, path: Path, late_s: Callable[[int, float], float]) -> 
             if packet.dts is None:
                 continue
             if packet.stream.type == "audio":
+                assert packet.pts is not None
                 packet.pts += round(
                     late_s(number, float(packet.pts * packet.time_base)) / packet.time_base
                 )

@@ -110,8 +110,10 @@ def test_at_uneven_times_stamps_are_good_to_half_a_picture() -> None:
     )
     signal = stamps_of(late, sounds(10.0))
     assert signal is not None
+    assert signal.error_ms is not None
     assert signal.error_ms == pytest.approx(20.0)
     judged = judge_signal(signal, PRESETS["ebu-r37"])
+    assert judged.offset_ms is not None
     assert judged.offset_ms == pytest.approx(-55.0, abs=signal.error_ms + 1)
     assert judged.offset_ms < -61  # beyond the limit, which 55 ms is not
     assert (judged.verdict, judged.reason_code) == ("undecidable", "borderline")

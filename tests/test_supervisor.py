@@ -18,9 +18,10 @@ import pytest
 from avcheck.batch import base, workers
 from avcheck.batch import process as process_batch
 from avcheck.batch.base import Limits, Lost, jobs_of
-from avcheck.batch.process import cores, threads_each
+from avcheck.batch.process import threads_each
 from avcheck.batch.workers import run_workers
 from avcheck.errors import UsageError
+from avcheck.machine.cores import cores
 from tests.support import handlers
 
 ROOT = Path(__file__).parent.parent

@@ -156,7 +156,8 @@ def test_no_segments_is_undecidable() -> None:
     assert judgement.reason == "there are no pictures to compare with the sound"
     assert judgement.reason_code == "no_pictures"
     assert judgement.offset_ms is None
-    assert judgement.segments == judgement.blocks == ()
+    assert judgement.segments == ()
+    assert judgement.blocks == ()
 
 
 @pytest.mark.parametrize("level", [-30.0, -5.5, -3.8, 0.0, 30.0])  # even chances at -4.6

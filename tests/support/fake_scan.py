@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from avcheck.batch import run
-from avcheck.batch.run import CheckerMaker, Location, Stamp
+from avcheck.batch.remote import Location, Stamp
+from avcheck.batch.run import CheckerMaker
 from avcheck.errors import ModelError, NoAudio
 from avcheck.network.shipped import weights_sha256
 from avcheck.record.report import BlockResult, Report, Segment, Track

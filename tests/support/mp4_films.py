@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.frame import Frame
 from av.video.frame import VideoFrame
 
 from avcheck.media import Media
@@ -91,9 +93,15 @@ def ffmpeg_shows(path: Path) -> list[tuple[float, int]]:
     """The pictures of FFmpeg's own decode of the edit list: ms and number."""
     with av.open(str(path), options={"advanced_editlist": "1"}) as container:
         return [
-            (1000 * float(frame.pts * frame.time_base), round((_luma(frame).mean() - 30) / 6))
+            (1000 * float(_time_s(frame)), round((_luma(frame).mean() - 30) / 6))
             for frame in container.decode(video=0)
         ]
+
+
+def _time_s(frame: Frame) -> Fraction:
+    assert frame.pts is not None
+    assert frame.time_base is not None
+    return frame.pts * frame.time_base
 
 
 def _luma(frame: VideoFrame) -> Array:
@@ -110,7 +118,7 @@ def ffmpeg_plays(path: Path) -> list[float]:
             samples = frame.to_ndarray().reshape(-1).astype(np.float64)
             pieces.append(
                 (
-                    frame.pts * frame.time_base,
+                    _time_s(frame),
                     samples / (32768 if frame.format.name.startswith("s16") else 1),
                 )
             )
