@@ -27,7 +27,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def names(discovery: Discovery, root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in discovery.files]
+    return [Path(path).relative_to(root).as_posix() for path in discovery.files]
 
 
 def reasons(discovery: Discovery) -> dict[str, str | None]:

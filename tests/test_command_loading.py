@@ -40,7 +40,7 @@ def test_every_command_stands_in_the_table_with_its_module() -> None:
         assert each.callback is not None
         registered[each.name or each.callback.__name__] = each.callback.__module__
     commands = typer.main.get_group(app).commands
-    assert {name: commands[name].callback.__module__ for name in commands} == registered
+    assert {name: each.callback.__module__ for name, each in commands.items()} == registered
     assert len(commands) == len(registered)
 
 

@@ -203,7 +203,8 @@ def test_hdr_side_data_and_the_letters_of_hevc_are_kept(suffix: str, tmp_path: P
         with av.open(str(path)) as container:
             context = container.streams.video[0].codec_context
             frame = next(container.decode(video=0))
-            kinds = sorted(str(getattr(each, "type", each).name) for each in frame.side_data)
+            side_data: Any = frame.side_data  # PyAV types it as a dictionary, which it is not
+            kinds = sorted(each.type.name for each in side_data)
             properties.append(
                 (
                     kinds,

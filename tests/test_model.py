@@ -65,7 +65,8 @@ def test_the_head_in_whole_numbers_is_as_near_as_bfloat16() -> None:
 
     def joint(counted: bool) -> torch.Tensor:
         halves = head.from_picture(picture), head.from_sound(sound)[:, 10:60]
-        halves = head._counted(*halves) if counted else halves
+        if counted:
+            return head.joint_features(*head._counted(*halves)).float()
         return head.joint_features(*halves).float()
 
     with torch.inference_mode():

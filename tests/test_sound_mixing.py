@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 
 from avcheck.media import open_media
 from avcheck.media.base import Tally
@@ -52,6 +53,7 @@ def film(
     with av.open(str(path.with_name("picture.mkv"))) as reader, av.open(str(path), "w") as writer:
         video = writer.add_stream_from_template(reader.streams.video[0])
         audio = writer.add_stream(codec, rate=RATE, layout=layout)
+        assert isinstance(audio, AudioStream)
         for packet in reader.demux(video=0):
             if packet.dts is not None:
                 packet.stream = video

@@ -88,7 +88,7 @@ def test_picture_and_sound_are_those_of_the_moment(
     assert illustration.reason == ""
     at = next(still for still in illustration.stills if abs(still.time_s - 12.5) < 0.05)
     assert (at.width, at.height) == (160, 120)
-    with av.open(io.BytesIO(at.jpeg), format="mjpeg") as file:
+    with av.open(io.BytesIO(at.jpeg), "r", format="mjpeg") as file:
         picture = next(file.decode(video=0)).to_ndarray(format="gray")
     assert picture.shape == (120, 160)
     assert abs(float(picture.mean()) - (40 + 8 * 12.5)) < 5

@@ -61,6 +61,7 @@ def man_page() -> str:
         ".SH SYNOPSIS\n.B avcheck\n[\\fIOPTIONS\\fR] \\fIPATH\\fR...\n.br\n.B "
         "avcheck\n\\fICOMMAND\\fR [\\fIARGS\\fR]...\n"
     )
+    assert ROOT.epilog is not None
     description, exit_codes = ROOT.epilog.split("\n\n")
     parts.append(f".SH DESCRIPTION\n{roff(words(description))}\n")
     for name, command in COMMANDS.items():
