@@ -325,8 +325,8 @@ def test_what_is_played_at_another_speed_is_not_looked_at(
 ) -> None:
     """What comes before and after it is where a player has it; the seconds in between are named."""
     ends = 2.5 + 2.0 * rate
-    plain = [(2.5, 0.0), (2.0, 2.5), (6.0 - ends, ends)]
-    sped = [(2.5, 0.0), (2.0, 2.5, rate), (6.0 - ends, ends)]
+    plain: list[Row] = [(2.5, 0.0), (2.0, 2.5), (6.0 - ends, ends)]
+    sped: list[Row] = [(2.5, 0.0), (2.0, 2.5, rate), (6.0 - ends, ends)]
     lists = {kind: sped if kind in handlers else plain for kind in (b"vide", b"soun")}
     path = with_edits(film(clip), lists)
     with open_media(path, short_side=48) as file:

@@ -97,7 +97,7 @@ def own(seed: int, height: float, *, known: bool) -> calibrate.CalibrationTrial:
 
 def stranger(seed: int) -> calibrate.CalibrationTrial:
     return calibrate.CalibrationTrial(
-        frozenset({str(seed)}), noise(seed) - 4.0, NOTHING, None, 10.0
+        frozenset({str(seed)}), noise(seed) - np.float32(4.0), NOTHING, None, 10.0
     )
 
 

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -238,15 +239,20 @@ def test_a_long_undecidable_film_is_shown_by_what_its_segments_tell(
 
 # ---- diff
 
-LATE = {"verdict": "out_of_sync", "offset_ms": -120.0}
-ERROR = {
+LATE: dict[str, Any] = {"verdict": "out_of_sync", "offset_ms": -120.0}
+ERROR: dict[str, Any] = {
     "verdict": "error",
     "offset_ms": None,
     "reason": "no audio stream",
     "reason_code": "no_audio",
 }
-UNSURE = {"verdict": "undecidable", "offset_ms": None, "reason": "silent", "reason_code": "silent"}
-WELL = {"verdict": "in_sync", "offset_ms": 4.0}
+UNSURE: dict[str, Any] = {
+    "verdict": "undecidable",
+    "offset_ms": None,
+    "reason": "silent",
+    "reason_code": "silent",
+}
+WELL: dict[str, Any] = {"verdict": "in_sync", "offset_ms": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -321,11 +327,11 @@ def test_diff_shows_changes_and_fails_on_what_became_worse(
 
 
 def test_the_exit_code_of_diff(saved: Callable[..., str]) -> None:
-    def code(before: dict[str, object], after: dict[str, object], *options: str) -> int:
+    def code(before: dict[str, Any], after: dict[str, Any], *options: str) -> int:
         files = [
             saved(f"{n}.jsonl", report("well.mp4"), replace(report(), **each))
             for n, each in enumerate((before, after))
-        ]  # type: ignore[arg-type]
+        ]
         return main(["diff", *files, *options])
 
     assert code(WELL, ERROR) == 2

@@ -262,7 +262,7 @@ def test_a_demo_is_off_by_what_was_asked_for(
 @pytest.mark.parametrize(
     "wrong", [{"offset_ms": float("nan")}, {"offset_ms": 1e6}, {"offset_ms": 0, "seconds": 0}]
 )
-def test_a_demo_that_cannot_be_made_is_refused(tmp_path: Path, wrong: dict[str, float]) -> None:
+def test_a_demo_that_cannot_be_made_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         make_demo(tmp_path / "demo.mp4", **wrong)
     assert not list(tmp_path.iterdir())

@@ -63,7 +63,7 @@ def film(
         for first in range(0, round(seconds * RATE), step):
             times_s = (first + np.arange(step)) / RATE
             samples = np.array([play(times_s) for play in channels])
-            block = (
+            block: Array = (
                 np.round(samples * 32767).astype(np.int16)
                 if kind.startswith("s16")
                 else samples.astype(np.float32)
@@ -203,7 +203,7 @@ def cancelling(count: int, size: int = 1000, rate: int = 8000) -> list[AudioFram
     frames = []
     for first in range(0, count * size, size):
         right = 0.5 if first < WINDOW_S * rate else -0.5
-        block = np.tile(np.float32([0.5, right]), size).reshape(1, -1)
+        block = np.tile(np.array([0.5, right], np.float32), size).reshape(1, -1)
         frames.append(AudioFrame.from_ndarray(block, "flt", "stereo"))
         frames[-1].sample_rate = rate
     return frames

@@ -51,6 +51,7 @@ def test_joined_recordings_are_all_looked_at(
         assert late_ms(file) == pytest.approx([0, 200, -100], abs=1)
         # The pictures of a part follow those before it. Its sound begins 21 ms earlier, by the
         # encoder's delay.
+        assert file.info.first_picture_s is not None
         begin_s = [file.info.first_picture_s, *file.seams_s]
         assert begin_s == pytest.approx([0.0213, 2.0213, 4.0213], abs=0.001)
         assert np.subtract(flashes_s(file), begin_s) == pytest.approx([1, 1, 1], abs=0.001)

@@ -25,6 +25,7 @@ def test_sound_that_is_read_later_to_match_is_late_and_negative(frames_late: flo
     assert judgement.reason is None
     assert judgement.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
     side = "late" if frames_late > 0 else "early"
+    assert judgement.offset_ms is not None
     assert describe_offset(judgement.offset_ms).startswith(
         f"sound {side} by {abs(frames_late) * FRAME_MS:.0f}"[:-1]
     )

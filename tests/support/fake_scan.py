@@ -53,11 +53,10 @@ class FakeChecker:
             return (report,)
         tracks = tuple(Track(k, code, "", "aac", k == 0) for k, code in enumerate(LANGUAGES))
         summary = "track 1 (fra) is late by 200 ms; the other 2 are in sync"
-        odd = {"verdict": "out_of_sync", "offset_ms": -200.0}
+        late = replace(report, verdict="out_of_sync", offset_ms=-200.0)
         return tuple(
             replace(
-                report,
-                **(odd if k == 1 else {}),
+                late if k == 1 else report,
                 audio_track=k,
                 audio_tracks=tracks,
                 records=3,

@@ -109,7 +109,7 @@ def loaded(attention: str = "spatio-temporal", gain: float = 150.0) -> Loaded:
 
 
 def bench(gain: float = 150.0) -> protocol.Bench:
-    heads = {kind: loaded(kind, gain) for kind in ATTENTION_KINDS}
+    heads: dict[str, Loaded] = {kind: loaded(kind, gain) for kind in ATTENTION_KINDS}
     return protocol.Bench(
         heads["spatio-temporal"], heads, Calibration(guard_ms=10.0, decide=0.6), levels=(SIDE,)
     )
