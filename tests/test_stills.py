@@ -8,6 +8,7 @@ import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,7 +23,7 @@ EVENT_S = 12.6
 
 
 def report(
-    path: Path | str = "a.mp4", telling: dict[int, float] | None = None, **changes: object
+    path: Path | str = "a.mp4", telling: dict[int, float] | None = None, **changes: Any
 ) -> Report:
     """A file of 20 s with one stretch; `telling`: the attention of seconds that have more than the
     others, and an offset.
@@ -43,7 +44,7 @@ def report(
         video_track=0,
         blocks=blocks,
     )
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(made, **changes)
 
 
 def grey(time_s: float) -> np.ndarray:
@@ -123,8 +124,8 @@ def test_a_file_that_is_gone_or_has_changed_has_no_stills(clip: Clip, tmp_path: 
         ({"path": "https://example.com/a.mp4"}, "Stills are taken from local files only."),
     ],
 )
-def test_some_reports_have_none(changes: dict[str, object], reason: str) -> None:
-    assert illustrate(report(**changes)).reason == reason  # type: ignore[arg-type]
+def test_some_reports_have_none(changes: dict[str, Any], reason: str) -> None:
+    assert illustrate(report(**changes)).reason == reason
 
 
 def test_a_separate_sound_file_is_heard(clip: Clip) -> None:

@@ -167,7 +167,7 @@ def install() -> None:
     process of its own).
     """
     sys.modules["avcheck.checker"] = as_module()
-    run.load_checker = make_checker  # type: ignore[assignment]
+    run.load_checker = make_checker
     run.precheck = no_precheck
 
 

@@ -120,7 +120,7 @@ def make_seeds(folder: Path) -> list[tuple[str, bytes]]:
         size = (96, 64) if options.get("vcodec") == "libsvtav1" else (64, 48)
         make_clip(
             path, **{"seconds": 0.64, "size": size, "draw": hostile.noise(number, size), **options}
-        )  # type: ignore[arg-type]
+        )
         seeds.append((suffix, path.read_bytes()))
     return seeds
 

@@ -16,8 +16,8 @@ from avcheck.cli.app import app
 
 PROJECT = Path(__file__).parents[2]
 PAGE, MAN_PAGE = PROJECT / "docs" / "cli.md", PROJECT / "avcheck" / "man" / "avcheck.1"
-ROOT = typer.main.get_command(app)
-COMMANDS = ROOT.commands  # type: ignore[attr-defined]
+ROOT = typer.main.get_group(app)
+COMMANDS = ROOT.commands
 
 HEAD = """# Commands and options
 
