@@ -27,7 +27,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 def names(discovery: Discovery, root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in discovery.files]
+    return [Path(path).relative_to(root).as_posix() for path in discovery.files]
 
 
 def reasons(discovery: Discovery) -> dict[str, str | None]:
@@ -154,7 +154,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reports_come_one_by_one() -> None:
-    started: list[Path] = []
+    started: list[Path | str] = []
     reports = check_many(
         [Path("good.mp4"), Path("late.mp4")], CheckSettings(), on_file=started.append
     )
@@ -190,7 +190,7 @@ def test_the_time_of_a_check_is_shared_out_to_its_sounds(monkeypatch: pytest.Mon
 
 
 def test_trouble_stays_with_its_file() -> None:
-    bugs: list[tuple[Path, Exception]] = []
+    bugs: list[tuple[Path | str, Exception]] = []
     files = [Path(f"{kind}.mp4") for kind in ("raises", "bug", "huge", "good")]
     settings = CheckSettings(tolerance=PRESETS["film"])
     reports = list(

@@ -26,7 +26,7 @@ from avcheck.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CHECK = typer.main.get_command(app).commands["check"]  # type: ignore[attr-defined]
+CHECK = typer.main.get_group(app).commands["check"]
 OPTIONS = {option for parameter in CHECK.params for option in parameter.opts}
 WITH_TORCH = ("README.md", "action.yml", "ci/gitlab-ci.yml", "Dockerfile")
 BASH = shutil.which("bash")

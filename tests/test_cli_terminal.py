@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 import typer
+from typer.core import TyperArgument, TyperOption
 from typer.testing import CliRunner
 
 import avcheck
@@ -155,7 +156,7 @@ def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str
 
 
 def test_every_command_and_option_has_help() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_group(app).commands
     assert set(commands) == {
         *("check", "compare", "demo", "evidence", "fix", "help", "signal", "watch"),
         *("merge", "show", "diff"),
@@ -164,6 +165,7 @@ def test_every_command_and_option_has_help() -> None:
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:
+            assert isinstance(parameter, TyperArgument | TyperOption)
             assert parameter.help or parameter.hidden, (name, parameter.name)
 
 

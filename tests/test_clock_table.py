@@ -18,7 +18,7 @@ MAJOR = av.__version__.partition(".")[0]
 
 
 def _params() -> list[object]:
-    params = []
+    params: list[object] = []
     for case in CASES:
         marks = [pytest.mark.slow] if case.slow else []
         marks += [pytest.mark.xfail(reason=case.wrong, strict=False)] if case.wrong else []

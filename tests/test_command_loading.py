@@ -33,14 +33,14 @@ def took(
 
 
 def test_every_command_stands_in_the_table_with_its_module() -> None:
-    for each in pkgutil.iter_modules(avcheck.cli.__path__):
-        importlib.import_module(f"avcheck.cli.{each.name}")
-    registered = {
-        each.name or each.callback.__name__: each.callback.__module__
-        for each in app.registered_commands
-    }
-    commands = typer.main.get_command(app).commands
-    assert {name: commands[name].callback.__module__ for name in commands} == registered
+    for module in pkgutil.iter_modules(avcheck.cli.__path__):
+        importlib.import_module(f"avcheck.cli.{module.name}")
+    registered = {}
+    for each in app.registered_commands:
+        assert each.callback is not None
+        registered[each.name or each.callback.__name__] = each.callback.__module__
+    commands = typer.main.get_group(app).commands
+    assert {name: each.callback.__module__ for name, each in commands.items()} == registered
     assert len(commands) == len(registered)
 
 
@@ -53,7 +53,7 @@ def test_the_help_lists_every_command_in_the_order_of_the_table() -> None:
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    commands = typer.main.get_command(app).commands
+    commands = typer.main.get_group(app).commands
     listed = [word for word in re.findall(r"^│ (\w+) ", shown, re.MULTILINE) if word in commands]
     assert listed == [
         *("check", "compare", "demo", "evidence", "fix", "help", "signal", "watch"),

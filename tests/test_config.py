@@ -59,7 +59,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_every_option_is_a_setting_or_belongs_to_one_run() -> None:
-    check = typer.main.get_command(app).commands["check"]  # type: ignore[attr-defined]
+    check = typer.main.get_group(app).commands["check"]
     options = {name[2:] for each in check.params for name in each.opts if name.startswith("--")}
     assert options - {"help"} == set(config.KEYS) | OF_ONE_RUN
     assert not set(config.KEYS) & OF_ONE_RUN

@@ -161,23 +161,24 @@ def test_a_lack_of_memory_is_no_damage_of_the_file(
         raise error
 
     tally = Tally()
-    container = SimpleNamespace(
+    container: Any = SimpleNamespace(
         format=SimpleNamespace(name="mp4"), name="file:x.mp4", demux=fail, seek=fail
     )
-    packet = SimpleNamespace(decode=fail, size=1, dts=0)
+    stream: Any = SimpleNamespace(time_base=1)
+    packet: Any = SimpleNamespace(decode=fail, size=1, dts=0)
     # FFmpeg's own is doubted as long as there is memory
     if isinstance(error, av.error.MemoryError):
-        assert Decoder(container, SimpleNamespace(), tally).decode(packet) == []  # type: ignore[arg-type]
-        assert list(packets_of(container, [], tally)) == []  # type: ignore[arg-type]
+        assert Decoder(container, stream, tally).decode(packet) == []
+        assert list(packets_of(container, [], tally)) == []
         assert tally.lost == 2
         tally.lost = 0
         monkeypatch.setattr(np, "empty", fail)
     with pytest.raises(MemoryError):
-        Decoder(container, SimpleNamespace(), tally).decode(packet)  # type: ignore[arg-type]
+        Decoder(container, stream, tally).decode(packet)
     with pytest.raises(MemoryError):
-        list(packets_of(container, [], tally))  # type: ignore[arg-type]
+        list(packets_of(container, [], tally))
     with pytest.raises(MemoryError):
-        seek(container, SimpleNamespace(time_base=1), 0.0)  # type: ignore[arg-type]
+        seek(container, stream, 0.0)
     assert tally == Tally()
     path = clip("film.mp4")
     monkeypatch.setattr(sound, "AudioResampler", lambda *_, **__: SimpleNamespace(resample=fail))

@@ -5,6 +5,7 @@ picture.
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ INFO = MediaInfo(
     width=640,
     height=360,
     rotation=90,
-    frame_rate=24000 / 1001,
+    frame_rate=Fraction(24000, 1001),
     audio_codec="aac",
     audio_track=0,
     video_track=0,
@@ -52,7 +53,7 @@ def curve(peak: int, places: dict[int, tuple[float, float]] | None = None) -> Cu
     score[0] = -np.inf
     attention = np.full((2, len(SHIFTS), 2), 0.25, np.float32)
     for shift, shares in (places or {}).items():
-        attention[:, list(SHIFTS).index(shift)] = shares
+        attention[:, SHIFTS.tolist().index(shift)] = shares
     return Curve(
         start_s=10.0,
         end_s=12.0,

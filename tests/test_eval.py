@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 
 from avcheck.errors import UsageError
 from avcheck.eval import measure as measure_eval
-from avcheck.eval import plots, protocol, run, speed, tables
-from avcheck.eval.rows import read_rows
+from avcheck.eval import protocol, run, speed, tables
+from avcheck.eval.rows import Row, read_rows
 from avcheck.eval.windows import Footage, observe
 from avcheck.network.heads import JointHead
 from avcheck.network.model import SyncNet
@@ -29,7 +30,7 @@ from tests.support.real import ABSENT, CORPUS
 def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for texts in (
         run.evaluate(run.EvalSettings(tmp_path / "gone", device="cpu", plots=tmp_path)),
         run.from_rows([], plots=tmp_path),
@@ -86,7 +87,7 @@ def test_rows_are_judged_by_the_confidence_that_the_run_asked_for(
     monkeypatch.setattr(
         tables, "small_table", lambda rows, foreign, decide: f"small faces, from {decide}"
     )
-    rows = [
+    rows: list[Row] = [
         {"measure": "heading", "text": "Weights", **heading},
         {"measure": "heading", "text": "Left out"},
     ]

@@ -9,14 +9,21 @@ import pytest
 
 from avcheck.eval import measure as measure_eval
 from avcheck.eval import small, tables, windows
+from avcheck.eval.protocol import Scenery
 from avcheck.eval.rows import Row
 from avcheck.eval.windows import observe
+from avcheck.scan.closeup import zoom
 from avcheck.train.corpus import Clip
 from tests.support.matcher import Array, OtherSound, bench, clip, material, of
 
 
-class Wall:
-    def pictures(self, _: Clip, kind: str, count: int, short_side: int) -> Array:
+class Wall(Scenery):
+    """In place of pictures of other groups, the same noise for all of a kind."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def pictures(self, clip: Clip, kind: str, count: int, short_side: int) -> Array:
         rng = np.random.default_rng(len(kind))
         return np.broadcast_to(
             rng.integers(60, 160, (1, short_side, short_side), np.uint8),
@@ -31,14 +38,14 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
         monkeypatch.setattr(measure_eval, others, lambda *_: ())
     monkeypatch.setattr(small, "CLOSER_SIDE", 64)
     # One place costs so little at first that it pays for no closer look.
-    monkeypatch.setattr(small, "zoom", functools.partial(small.zoom, thorough=True))
+    monkeypatch.setattr(small, "zoom", functools.partial(zoom, thorough=True))
     under = bench()
     frames, samples = material(11.0, own_frames=2)
     monkeypatch.setattr(windows, "decode", lambda *_: (frames, samples))  # of no file
     footage = observe(
         clip("one", own=2.0, trusted=True), frames, samples, under.model, under.levels
     )
-    rows = list(measure_eval.measure(footage, under, OtherSound(), Wall()))  # type: ignore[arg-type]
+    rows = list(measure_eval.measure(footage, under, OtherSound(), Wall()))
     mine = {row["case"]: row for row in of(rows, "small")}
     assert list(mine) == ["alone", "1/2", "1/4", "1/8", "side by side"]
     alone = mine["alone"]
@@ -52,8 +59,8 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
     assert [row["case"] for row in of(rows, "small_foreign")] == ["1/4"]
     assert "Small faces" in "".join(tables.tables(rows))
     untrusted = observe(clip("two"), frames, samples, under.model, under.levels)
-    assert not of(list(measure_eval.measure(untrusted, under, OtherSound(), Wall())), "small")  # type: ignore[arg-type]
-    assert not of(list(measure_eval.measure(footage, under, OtherSound())), "small")  # type: ignore[arg-type]
+    assert not of(list(measure_eval.measure(untrusted, under, OtherSound(), Wall())), "small")
+    assert not of(list(measure_eval.measure(footage, under, OtherSound())), "small")
 
 
 def test_the_table_of_small_faces_counts_what_is_near_sure_and_wrong() -> None:

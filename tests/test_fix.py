@@ -92,7 +92,7 @@ def test_short_beeps_at_full_seconds_are_heard_when_the_sound_is_read_back(
 @pytest.mark.parametrize("offset_ms", [-120, 120])
 @pytest.mark.parametrize("name", ["film.avi", "film.mxf"])
 def test_pcm_that_cannot_start_later_is_written_anew_sample_by_sample(
-    name: str, offset_ms: float, tmp_path: Path
+    name: str, offset_ms: int, tmp_path: Path
 ) -> None:
     source = tiles(tmp_path / name)
     target = tmp_path / f"fixed{source.suffix}"
@@ -153,6 +153,8 @@ def test_another_instrument_finds_the_same_move(
     assert forced(source, target, offset_ms).status == "fixed"
     row = clock_table.measured("film", target)
     assert row.late_ms == pytest.approx(clock_media.LATE_MS + offset_ms, abs=1.0)
+    assert row.most_ms is not None
+    assert row.least_ms is not None
     assert row.most_ms - row.least_ms < 1.0
     assert row.pictures == 60
 

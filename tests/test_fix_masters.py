@@ -82,8 +82,12 @@ def test_a_codec_that_a_container_does_not_hold_goes_into_one_that_does(
 
 def test_pcm_is_the_same_however_a_reader_divides_it(tmp_path: Path) -> None:
     """mov has no packets of PCM: a reader divides what lies between two pictures as it likes."""
-    options = {"vcodec": "mpeg2video", "acodec": "pcm_s24le", "video_options": {"bf": "2"}}
-    source = tiles(tmp_path / "film.mxf", **options)
+    source = tiles(
+        tmp_path / "film.mxf",
+        vcodec="mpeg2video",
+        acodec="pcm_s24le",
+        video_options={"bf": "2"},
+    )
     first, second = tmp_path / "first.mov", tmp_path / "second.mov"
     assert forced(source, first, -200).status == "fixed"
     result = forced(first, second, 200)

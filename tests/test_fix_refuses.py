@@ -14,6 +14,7 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.fix import formats, remux
+from avcheck.fix.pcm import PcmLayout
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.fix.text import fixed_text
 from avcheck.record.report import Report, Segment, Stretch
@@ -140,9 +141,7 @@ def test_a_write_that_rounds_the_pcm_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tiles(tmp_path / "film.avi", 4.0)
-    monkeypatch.setattr(
-        remux.PcmLayout, "_lay", lambda layout, _piece, _new_s, data: iter([(0, data)])
-    )
+    monkeypatch.setattr(PcmLayout, "_lay", lambda layout, _piece, _new_s, data: iter([(0, data)]))
     result = forced(source, tmp_path / "fixed.avi", 20)
     assert result.status == "failed"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.avi"]

@@ -15,6 +15,7 @@ import pytest
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 from tests.support import fuzz, guard, hostile
+from tests.support.mutations import mutant
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +33,7 @@ def test_no_damage_hangs_crashes_or_reads_another_file(tmp_path: Path) -> None:
 
 def test_a_case_is_always_the_same_file(tmp_path: Path) -> None:
     seeds = [("mp4", bytes(range(256)) * 40), ("mkv", b"\x1a\x45\xdf\xa3" * 900)]
-    made = [[fuzz.mutant(seeds, seed, number) for number in range(50)] for seed in (1, 1, 2)]
+    made = [[mutant(seeds, seed, number) for number in range(50)] for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
 
 

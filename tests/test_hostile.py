@@ -86,7 +86,7 @@ def run(
             check=False,
         )
         opened = watch.names()
-    outputs = {
+    outputs: dict[str, str] = {
         form: (results / form).read_bytes().decode()
         for form in SEVERAL
         if (results / form).exists()

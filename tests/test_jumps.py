@@ -29,11 +29,11 @@ def seconds(offsets_ms: tuple[float | None, ...], first: int, seed: int) -> Curv
     rng = np.random.default_rng((seed, first))
     flat = curve(None, start_s=float(first), blocks=len(offsets_ms))
     rows = [flat.score if ms is None else bump(-ms / 40, HEIGHT) for ms in offsets_ms]
-    rows = np.stack(rows) + rng.normal(0.0, 0.7, (len(rows), len(flat.shifts)))
+    scores = np.stack(rows) + rng.normal(0.0, 0.7, (len(rows), len(flat.shifts)))
     return replace(
         flat,
-        score=rows.mean(axis=0).astype(np.float32),
-        block_score=rows.astype(np.float32),
+        score=scores.mean(axis=0).astype(np.float32),
+        block_score=scores.astype(np.float32),
         attention=np.full_like(flat.attention, 1 / len(rows)),
     )
 

@@ -60,7 +60,8 @@ def looked_at(voice: list[float], shows: Shows, drift: float | None = None) -> s
 
 @pytest.mark.parametrize("blocks", [1, 4, 9, 14, 15, 24, 25, 26, 300, 304, 305])
 def test_units_are_the_segments_of_the_whole_title(blocks: int) -> None:
-    pictures, mask, mel = np.zeros((25, 2, 2), np.uint8), np.ones(25, bool), np.zeros((100, 64))
+    pictures, mask = np.zeros((25, 2, 2), np.uint8), np.ones(25, bool)
+    mel = np.zeros((100, 64), np.float32)
     source = [
         Block(k, float(k), pictures, mask, mel, np.ones(100, bool), -20.0) for k in range(blocks)
     ]

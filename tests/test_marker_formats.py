@@ -283,7 +283,8 @@ def test_fcpxml_is_read_back_picture_by_picture(rate: Fraction, first: str) -> N
         for each in clip.iter("marker")
     ]
     assert read == [
-        (each.start, each.length, each.text, states[each.kind]) for each in title.markers
+        (Fraction(each.start), Fraction(each.length), each.text, states[each.kind])
+        for each in title.markers
     ]
 
 

@@ -262,7 +262,7 @@ def test_a_place_in_the_sound_of_matroska_is_found_without_reading_what_lies_bef
             read.append(len(data))
             return data
 
-    with Counted(str(path)) as source, av.open(source) as container:
+    with Counted(str(path)) as source, av.open(source, "r") as container:
         sound = container.streams.audio[0]
         prepare(container, [sound], 1)
         read.clear()

@@ -65,7 +65,8 @@ def test_the_head_in_whole_numbers_is_as_near_as_bfloat16() -> None:
 
     def joint(counted: bool) -> torch.Tensor:
         halves = head.from_picture(picture), head.from_sound(sound)[:, 10:60]
-        halves = head._counted(*halves) if counted else halves
+        if counted:
+            return head.joint_features(*head._counted(*halves)).float()
         return head.joint_features(*halves).float()
 
     with torch.inference_mode():
@@ -250,11 +251,7 @@ def test_a_head_that_has_learnt_peaks_where_the_sound_is(late: int) -> None:
     sound.
     """
     network, margin = head("uniform"), 8
-    with torch.no_grad():
-        for layer in (network.joint[0], network.joint[2], network.decide[0], network.decide[2]):
-            layer.weight.fill_(1e-2)
-            layer.bias.zero_()
-        network.decide[2].weight[1] *= -1  # in sync: the less the better
+    networks.judge_by_distance(network)
     sound = sounds(1, 75 + 2 * margin)
     picture = sound[:, margin + late : margin + late + 75].unsqueeze(2)
     with torch.inference_mode():

@@ -271,7 +271,9 @@ def test_a_cut_by_stream_copy_lasts_as_long_as_it_shows(clip: Clip) -> None:
         shown, clicked = pictures_of(file), heard(file)
         assert file.info.duration_s == pytest.approx(4.7, abs=0.001)
         assert not file.degraded
-    assert shown[0] == (pytest.approx(20.0, abs=0.1), 33 % 32)
+    first_ms, first = shown[0]
+    assert first_ms == pytest.approx(20.0, abs=0.1)
+    assert first == 33 % 32
     assert clicked == pytest.approx([120, 1200, 2500, 3720], abs=0.3)
 
 
@@ -323,8 +325,8 @@ def test_what_is_played_at_another_speed_is_not_looked_at(
 ) -> None:
     """What comes before and after it is where a player has it; the seconds in between are named."""
     ends = 2.5 + 2.0 * rate
-    plain = [(2.5, 0.0), (2.0, 2.5), (6.0 - ends, ends)]
-    sped = [(2.5, 0.0), (2.0, 2.5, rate), (6.0 - ends, ends)]
+    plain: list[Row] = [(2.5, 0.0), (2.0, 2.5), (6.0 - ends, ends)]
+    sped: list[Row] = [(2.5, 0.0), (2.0, 2.5, rate), (6.0 - ends, ends)]
     lists = {kind: sped if kind in handlers else plain for kind in (b"vide", b"soun")}
     path = with_edits(film(clip), lists)
     with open_media(path, short_side=48) as file:

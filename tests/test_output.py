@@ -149,7 +149,11 @@ def test_a_line_is_on_the_disk_as_soon_as_its_file_is_done(folder: Path) -> None
 def test_a_run_that_never_began_leaves_nothing(folder: Path) -> None:
     with (
         pytest.raises(RuntimeError),
-        to_file(renderer("json"), folder / "out.json", on_partial=pytest.fail),
+        to_file(
+            renderer("json"),
+            folder / "out.json",
+            on_partial=lambda partial: pytest.fail(f"{partial} was kept"),
+        ),
     ):
         raise RuntimeError
     assert names(folder) == []

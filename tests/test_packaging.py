@@ -100,12 +100,10 @@ def test_the_classifiers_name_the_pythons_that_ci_looks_for() -> None:
     ]
     assert named == sorted(named, key=Version)
     assert named[0] == PROJECT["requires-python"].removeprefix(">=")
-    assert (
-        re.search(
-            r'^PYTHONS="([\d. ]+)"$', (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE
-        )[1].split()
-        == named
-    )  # type: ignore[index]
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    looked_for = re.search(r'^PYTHONS="([\d. ]+)"$', script, re.MULTILINE)
+    assert looked_for is not None
+    assert looked_for[1].split() == named
 
 
 def test_the_sdist_holds_all_that_its_tests_read() -> None:

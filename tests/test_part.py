@@ -59,7 +59,7 @@ def test_a_timecode_is_that_of_the_title(
     until = None if end is None else time_of(end)
     part = part_of(title, CheckSettings(start=time_of(start), end=until))
     assert part is not None
-    assert (part.start_s, part.end_s) == (pytest.approx(first_s), pytest.approx(last_s))
+    assert (part.start_s, part.end_s) == pytest.approx((first_s, last_s))
 
 
 @pytest.mark.parametrize(

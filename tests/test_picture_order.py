@@ -59,12 +59,14 @@ def with_decoding_times(source: Path, path: Path, audio_late_s: float = 0.0) -> 
         delay_s = -min(
             float(packet.dts * packet.time_base)
             for packet in packets
-            if packet.stream.type == "video"
+            if packet.stream.type == "video" and packet.dts is not None
         )
         for packet in packets:
             shift = round(
                 (delay_s + audio_late_s * (packet.stream.type == "audio")) / packet.time_base
             )
+            assert packet.dts is not None
+            assert packet.pts is not None
             packet.dts += shift
             packet.pts = packet.dts if packet.stream.type == "video" else packet.pts + shift
             packet.stream = outputs[packet.stream.index]
@@ -206,8 +208,13 @@ def test_times_that_go_back_by_one_tick_are_decoding_times() -> None:
 
 
 def test_pictures_without_a_time_lie_between_their_neighbours() -> None:
-    assert between(0.0, None, None, 0.3, 0.5) == (pytest.approx([0.0, 0.1, 0.2, 0.3, 0.5]), 0)
-    assert between(0.0, 0.1, None, None) == (pytest.approx([0.0, 0.1, 0.2, 0.3]), 0)
+    for given, expected in (
+        ((0.0, None, None, 0.3, 0.5), [0.0, 0.1, 0.2, 0.3, 0.5]),
+        ((0.0, 0.1, None, None), [0.0, 0.1, 0.2, 0.3]),
+    ):
+        times_s, undated = between(*given)
+        assert times_s == pytest.approx(expected)
+        assert undated == 0
 
 
 @pytest.mark.parametrize("count", [10, 30, 100])

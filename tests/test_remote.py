@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections import namedtuple
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,19 +54,15 @@ def checker_with_memory(settings: CheckSettings, threads: int) -> fake_scan.Fake
 
 def test_what_is_a_url() -> None:
     assert is_url("s3://bucket/a.mp4") and is_url("HTTPS://x/y") and is_url("memory://a")
-    assert not any(
-        map(
-            is_url,
-            [
-                "a.mp4",
-                "C:\\films\\a.mp4",
-                "c://x",
-                "s3:/bucket",
-                "/s3://x",
-                Path("s3://bucket/a.mp4"),
-            ],
-        )
-    )
+    for path in (
+        "a.mp4",
+        "C:\\films\\a.mp4",
+        "c://x",
+        "s3:/bucket",
+        "/s3://x",
+        Path("s3://bucket/a.mp4"),
+    ):
+        assert not is_url(path)
     assert discover(["memory://films/late.mp4", "memory://films/late.mp4"]).files == [
         "memory://films/late.mp4"
     ]
@@ -116,7 +112,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_copy_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda _: namedtuple("usage", "free")(3))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3))
     report = check("memory://films/late.mp4")
     assert report.reason_code == "fetch_failed"
     reason = report.reason
@@ -249,13 +245,18 @@ def test_urls_done_before_are_not_asked_all_at_first(
     assert main([urls[0], urls[2], "--resume", "r.jsonl", *jobs]) == 1
     asked: list[str] = []
     real = remote.url_stamp
-    monkeypatch.setattr("avcheck.batch.run.url_stamp", lambda url: asked.append(url) or real(url))
     heard: list[str] = []
-    monkeypatch.setattr(
-        fake_scan.FakeChecker,
-        "check_tracks",
-        lambda _, path, *__: heard.append(f"{len(asked)}") or (Report("x", "in_sync"),),
-    )
+
+    def asking(url: str) -> remote.Stamp:
+        asked.append(url)
+        return real(url)
+
+    def checking(*_: Any) -> tuple[Report, ...]:
+        heard.append(f"{len(asked)}")
+        return (Report("x", "in_sync"),)
+
+    monkeypatch.setattr("avcheck.batch.run.url_stamp", asking)
+    monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", checking)
     capsys.readouterr()
     assert main([urls[1], *urls, "--resume", "r.jsonl", *jobs]) == 1
     out, err = capsys.readouterr()

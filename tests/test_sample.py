@@ -195,7 +195,7 @@ def test_segments_of_a_probe_have_the_sound_of_both_sides() -> None:
             float(index),
             pictures,
             np.ones(25, bool),
-            np.zeros((100, 64)),
+            np.zeros((100, 64), np.float32),
             np.ones(100, bool),
             -20.0,
         )

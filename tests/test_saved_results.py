@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from avcheck import render
 from avcheck.batch.resume import Resumed
 from avcheck.cli.app import main
 from avcheck.record.changes import changes_between
-from avcheck.record.report import BlockResult, Report, Segment, Stretch, Tolerance
+from avcheck.record.report import BlockResult, Report, Segment, Stretch, Tolerance, Verdict
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
@@ -35,9 +36,9 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def report(
-    path: str = "a.mp4", verdict: str = "in_sync", offset_ms: float | None = 4.0, **fields: object
+    path: str = "a.mp4", verdict: Verdict = "in_sync", offset_ms: float | None = 4.0, **fields: Any
 ) -> Report:
-    return Report(path, verdict, offset_ms=offset_ms, confidence=0.97, **fields)  # type: ignore[arg-type]
+    return Report(path, verdict, offset_ms=offset_ms, confidence=0.97, **fields)
 
 
 @pytest.fixture
@@ -238,15 +239,20 @@ def test_a_long_undecidable_film_is_shown_by_what_its_segments_tell(
 
 # ---- diff
 
-LATE = {"verdict": "out_of_sync", "offset_ms": -120.0}
-ERROR = {
+LATE: dict[str, Any] = {"verdict": "out_of_sync", "offset_ms": -120.0}
+ERROR: dict[str, Any] = {
     "verdict": "error",
     "offset_ms": None,
     "reason": "no audio stream",
     "reason_code": "no_audio",
 }
-UNSURE = {"verdict": "undecidable", "offset_ms": None, "reason": "silent", "reason_code": "silent"}
-WELL = {"verdict": "in_sync", "offset_ms": 4.0}
+UNSURE: dict[str, Any] = {
+    "verdict": "undecidable",
+    "offset_ms": None,
+    "reason": "silent",
+    "reason_code": "silent",
+}
+WELL: dict[str, Any] = {"verdict": "in_sync", "offset_ms": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -276,9 +282,9 @@ WELL = {"verdict": "in_sync", "offset_ms": 4.0}
     ],
 )
 def test_what_became_of_a_file(
-    old: dict[str, object] | None, new: dict[str, object] | None, kind: str | None
+    old: dict[str, Any] | None, new: dict[str, Any] | None, kind: str | None
 ) -> None:
-    before, after = ([] if each is None else [replace(report(), **each)] for each in (old, new))  # type: ignore[arg-type]
+    before, after = ([] if each is None else [replace(report(), **each)] for each in (old, new))
     changes = changes_between(before, after, {"out_of_sync", "error"})
     assert [change.kind for change in changes] == ([] if kind is None else [kind])
 
@@ -295,9 +301,9 @@ def test_diff_counts_sounds_as_sounds(saved: Callable[..., str], capsys: Capture
 def test_diff_shows_changes_and_fails_on_what_became_worse(
     saved: Callable[..., str], capsys: Capture
 ) -> None:
-    good, late = report("a.mp4", file_size=1), report("late.mp4", **LATE)  # type: ignore[arg-type]
+    good, late = report("a.mp4", file_size=1), report("late.mp4", **LATE)
     old = saved("old.jsonl", good, late, report("gone.mp4"))
-    new = saved("new.jsonl", replace(good, **LATE, file_size=2), late, report("new.mp4"))  # type: ignore[arg-type]
+    new = saved("new.jsonl", replace(good, **LATE, file_size=2), late, report("new.mp4"))
     assert main(["diff", old, new]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines() == [
@@ -321,11 +327,11 @@ def test_diff_shows_changes_and_fails_on_what_became_worse(
 
 
 def test_the_exit_code_of_diff(saved: Callable[..., str]) -> None:
-    def code(before: dict[str, object], after: dict[str, object], *options: str) -> int:
+    def code(before: dict[str, Any], after: dict[str, Any], *options: str) -> int:
         files = [
             saved(f"{n}.jsonl", report("well.mp4"), replace(report(), **each))
             for n, each in enumerate((before, after))
-        ]  # type: ignore[arg-type]
+        ]
         return main(["diff", *files, *options])
 
     assert code(WELL, ERROR) == 2
@@ -334,7 +340,7 @@ def test_the_exit_code_of_diff(saved: Callable[..., str]) -> None:
     assert code(WELL, LATE, "--fail-on", "undecidable") == 0
     assert code(ERROR, ERROR) == 0
     assert code(WELL, {**ERROR, "reason": "internal error: KeyError: x"}) == 3
-    errors = saved("errors.jsonl", replace(report(), **ERROR))  # type: ignore[arg-type]
+    errors = saved("errors.jsonl", replace(report(), **ERROR))
     assert main(["diff", errors, errors]) == 2  # no file was judged
     assert main(["diff", errors, "gone.jsonl"]) == 2
 

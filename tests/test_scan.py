@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from avcheck.network.heads import JointHead
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind
 from avcheck.reading.blocks import BLOCK_MELS, Block
@@ -28,7 +29,7 @@ from avcheck.scan.shifts import SHIFTS
 from avcheck.verdict.judge import judge
 from avcheck.verdict.posterior import Calibration
 from tests.support.block_source import LEVELS, block, loaded
-from tests.support.networks import TINY
+from tests.support.networks import TINY, judge_by_distance
 from tests.support.shaken import filmed, followed, unsteady
 
 torch.set_num_threads(1)
@@ -229,11 +230,8 @@ def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
             return code[mel[0, ::4, 0].round().long().clamp(0)][None]
 
     model = loaded("uniform")
-    head = model.net.head
-    for layer in (head.joint[0], head.joint[2], head.decide[0], head.decide[2]):
-        layer.weight.fill_(1e-2)
-        layer.bias.zero_()
-    head.decide[2].weight[1] *= -1
+    assert isinstance(model.net.head, JointHead)
+    judge_by_distance(model.net.head)
     model.net.visual, model.net.sound = Sight(), Hearing()  # type: ignore[assignment]
     source = []
     for k in range(5):

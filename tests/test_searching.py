@@ -200,7 +200,12 @@ def test_the_first_face_that_makes_it_sure_ends_the_look(
     faces_are(monkeypatch, *[face_of(0.0)] * 3)
     asked = []
     monkeypatch.setattr(searching, "sureness", lambda *_: sureness)
-    monkeypatch.setattr(searching, "_look_where_it_sounds", lambda *_: asked.append(1) or ([], 0.0))
+
+    def asking(*_: Any) -> tuple[list[Look], float]:
+        asked.append(1)
+        return [], 0.0
+
+    monkeypatch.setattr(searching, "_look_where_it_sounds", asking)
     closer = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
     assert len(windows) == closer.curve.chosen_from == looked
     assert bool(asked) == searched

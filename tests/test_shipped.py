@@ -179,18 +179,17 @@ def shifted(source: Path, target: Path, late_ms: int) -> None:
     must see.
     """
     with av.open(str(source)) as read, av.open(str(target), "w") as write:
-        streams = {
-            stream: write.add_stream_from_template(stream)
-            for stream in (read.streams.video[0], read.streams.audio[0])
-        }
-        for packet in read.demux(list(streams)):
+        copied = [read.streams.video[0], read.streams.audio[0]]
+        streams = {each.index: write.add_stream_from_template(each) for each in copied}
+        for packet in read.demux(copied):
             if packet.dts is None:
                 continue
             if packet.stream.type == "audio":
                 delay = round(late_ms / 1000 / packet.time_base)
+                assert packet.pts is not None
                 packet.pts += delay
                 packet.dts += delay
-            packet.stream = streams[packet.stream]
+            packet.stream = streams[packet.stream.index]
             write.mux(packet)
 
 

@@ -145,7 +145,7 @@ def test_claps_and_other_sound_are_the_network_s(
     clip: Clip, tmp_path: Path, checker: Checker
 ) -> None:
     """It has learnt from people and things; a beep in a talk makes no test signal."""
-    scene = {"size": SIZE, "draw": slate(EVENTS_S), "play": claps(EVENTS_S)}
+    scene: dict[str, Any] = {"size": SIZE, "draw": slate(EVENTS_S), "play": claps(EVENTS_S)}
     pip = pips(EVENTS_S)
 
     def talk(times_s: Array) -> Array:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,7 +228,7 @@ def test_a_check_takes_a_test_signal_for_what_it_is(
     assert len(record["blocks"]) == 13
 
 
-def as_list(text: str) -> list[dict[str, object]]:
+def as_list(text: str) -> list[dict[str, Any]]:
     record = json.loads(text)
     return record if isinstance(record, list) else [record]
 

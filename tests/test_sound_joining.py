@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
+from av.packet import Packet
 
 from avcheck.errors import CannotSeek
 from avcheck.media import open_media
@@ -190,6 +191,7 @@ def retimed(source: Path, path: Path, late_s: Callable[[int, float], float]) -> 
             if packet.dts is None:
                 continue
             if packet.stream.type == "audio":
+                assert packet.pts is not None
                 packet.pts += round(
                     late_s(number, float(packet.pts * packet.time_base)) / packet.time_base
                 )
@@ -339,11 +341,11 @@ def test_sound_that_changes_in_mid_stream(
     ):
         video = writer.add_stream_from_template(film.streams.video[0])
         audio = writer.add_stream_from_template(one.streams.audio[0])
-        packets = []
-        for packet in film.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = video
-                packets.append((float(packet.dts * packet.time_base), packet))
+        packets: list[tuple[float, Packet[Any]]] = []
+        for each in film.demux(video=0):
+            if each.dts is not None:
+                each.stream = video
+                packets.append((float(each.dts * each.time_base), each))
         time_s = packets[0][0]
         joint_s = 0.0
         for part, options in ((one, before), (two, after)):

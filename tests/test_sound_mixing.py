@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 
 from avcheck.media import open_media
 from avcheck.media.base import Tally
@@ -52,6 +53,7 @@ def film(
     with av.open(str(path.with_name("picture.mkv"))) as reader, av.open(str(path), "w") as writer:
         video = writer.add_stream_from_template(reader.streams.video[0])
         audio = writer.add_stream(codec, rate=RATE, layout=layout)
+        assert isinstance(audio, AudioStream)
         for packet in reader.demux(video=0):
             if packet.dts is not None:
                 packet.stream = video
@@ -61,7 +63,7 @@ def film(
         for first in range(0, round(seconds * RATE), step):
             times_s = (first + np.arange(step)) / RATE
             samples = np.array([play(times_s) for play in channels])
-            block = (
+            block: Array = (
                 np.round(samples * 32767).astype(np.int16)
                 if kind.startswith("s16")
                 else samples.astype(np.float32)
@@ -201,7 +203,7 @@ def cancelling(count: int, size: int = 1000, rate: int = 8000) -> list[AudioFram
     frames = []
     for first in range(0, count * size, size):
         right = 0.5 if first < WINDOW_S * rate else -0.5
-        block = np.tile(np.float32([0.5, right]), size).reshape(1, -1)
+        block = np.tile(np.array([0.5, right], np.float32), size).reshape(1, -1)
         frames.append(AudioFrame.from_ndarray(block, "flt", "stereo"))
         frames[-1].sample_rate = rate
     return frames

@@ -8,6 +8,7 @@ import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,7 +23,7 @@ EVENT_S = 12.6
 
 
 def report(
-    path: Path | str = "a.mp4", telling: dict[int, float] | None = None, **changes: object
+    path: Path | str = "a.mp4", telling: dict[int, float] | None = None, **changes: Any
 ) -> Report:
     """A file of 20 s with one stretch; `telling`: the attention of seconds that have more than the
     others, and an offset.
@@ -43,7 +44,7 @@ def report(
         video_track=0,
         blocks=blocks,
     )
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(made, **changes)
 
 
 def grey(time_s: float) -> np.ndarray:
@@ -88,7 +89,7 @@ def test_picture_and_sound_are_those_of_the_moment(
     assert illustration.reason == ""
     at = next(still for still in illustration.stills if abs(still.time_s - 12.5) < 0.05)
     assert (at.width, at.height) == (160, 120)
-    with av.open(io.BytesIO(at.jpeg), format="mjpeg") as file:
+    with av.open(io.BytesIO(at.jpeg), "r", format="mjpeg") as file:
         picture = next(file.decode(video=0)).to_ndarray(format="gray")
     assert picture.shape == (120, 160)
     assert abs(float(picture.mean()) - (40 + 8 * 12.5)) < 5
@@ -123,8 +124,8 @@ def test_a_file_that_is_gone_or_has_changed_has_no_stills(clip: Clip, tmp_path: 
         ({"path": "https://example.com/a.mp4"}, "Stills are taken from local files only."),
     ],
 )
-def test_some_reports_have_none(changes: dict[str, object], reason: str) -> None:
-    assert illustrate(report(**changes)).reason == reason  # type: ignore[arg-type]
+def test_some_reports_have_none(changes: dict[str, Any], reason: str) -> None:
+    assert illustrate(report(**changes)).reason == reason
 
 
 def test_a_separate_sound_file_is_heard(clip: Clip) -> None:

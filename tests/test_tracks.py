@@ -245,9 +245,9 @@ def test_a_track_that_nothing_decodes_is_not_the_default(clip: Clip, tmp_path: P
         assert [each.codec for each in media.info.audio_tracks] == ["", "aac"]
         assert list(media.pictures())
         assert list(media.sounds())
-    for wanted in ({"video_track": 0}, {"audio_track": 0}):
+    for wanted in ((0, None), (None, 0)):
         with pytest.raises(DecodeFailed, match="codec is unknown"):
-            open_media(path, **wanted)
+            open_media(path, video_track=wanted[0], audio_track=wanted[1])
 
 
 def test_cover_art_is_not_counted(clip: Clip) -> None:

@@ -14,6 +14,7 @@ import torch
 
 pytest.importorskip("cv2")
 from avcheck.scan.looking import Look
+from avcheck.scan.shifts import SHIFTS
 from avcheck.train import calibrate
 from avcheck.train.corpus import CachedClip, Clip
 from avcheck.verdict.posterior import Calibration, posterior
@@ -26,9 +27,9 @@ def trial(
     truth: float | None, height: float = 10.0, seed: int = 0, seconds: float = 4.0
 ) -> calibrate.CalibrationTrial:
     rng = np.random.default_rng(seed)
-    score = rng.normal(-3, 0.7, len(calibrate.SHIFTS))
+    score = rng.normal(-3, 0.7, len(SHIFTS))
     if truth is not None:
-        score += height * np.exp(-0.5 * ((calibrate.SHIFTS - truth - 0.6) / 1.2) ** 2)
+        score += height * np.exp(-0.5 * ((SHIFTS - truth - 0.6) / 1.2) ** 2)
     match = np.zeros(len(score), np.float32)
     return calibrate.CalibrationTrial(
         frozenset({"group"}), score.astype(np.float32), match, truth, seconds
@@ -127,7 +128,7 @@ def test_a_whole_clip_has_the_offset_that_a_check_would_report(
 
     def compare(part: Look, mel: Array, heard: Array, _: object) -> Any:
         assert len(mel) == 4 * len(heard) == 4 * (len(part.shown) + 100)
-        score = np.where(calibrate.SHIFTS == 3, 20.0, -5.0).astype(np.float32)
+        score = np.where(SHIFTS == 3, 20.0, -5.0).astype(np.float32)
         return SimpleNamespace(
             weighed_score=lambda: score, weighed_match=lambda: np.zeros(101, np.float32)
         )

@@ -144,7 +144,8 @@ def test_draws_are_repeatable_and_treated_harder_with_strength() -> None:
             )
             assert a is not None
             assert b is not None
-            assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+            for name in a._fields:
+                assert np.array_equal(getattr(a, name), getattr(b, name)), name
             assert a.pictures.dtype == np.uint8
             assert a.mel.shape == (4 * 30, 64)
             assert np.isfinite(a.mel).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ pytest.importorskip("cv2")
 from avcheck.errors import UsageError
 from avcheck.network import weights
 from avcheck.network.heads import JointHead
+from avcheck.network.make_head import Head, make_head
 from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ModelConfig
 from avcheck.scenes.generate import make_scene
 from avcheck.train import crossfit, heads, learn, measure
 from avcheck.train.losses import shift_loss, shift_target
@@ -91,12 +94,12 @@ def test_bfloat16_is_used_where_it_is_fast_alone(
     measure.curve(learner.net.eval(), stairs(90), 30, 25, PLAIN)
     assert used["trunk"] == [fast] * 2
 
-    made = heads.make_head
-    monkeypatch.setattr(
-        heads,
-        "make_head",
-        lambda config: (head := made(config), head.register_forward_pre_hook(note("head")))[0],
-    )
+    def noted(config: ModelConfig) -> Head:
+        head = make_head(config)
+        head.register_forward_pre_hook(note("head"))
+        return head
+
+    monkeypatch.setattr(heads, "make_head", noted)
     part = torch.randn(50, 6, 8).half()
     feature = heads.Feature(
         "a", "speech", part, part, torch.randn(150, 8).half(), torch.ones(150, dtype=torch.bool)
@@ -217,7 +220,7 @@ def test_the_logged_speed_counts_the_steps_since_a_stage_went_on(
         now_s += 700.0
         return {}
 
-    monkeypatch.setattr(learn.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
     monkeypatch.setattr(learn, "_VALIDATE_S", 10.0)
     sources = [learn.ClipSource([stairs(120, size=32)], 1.0, PLAIN)]
     for steps in (30, 50):

@@ -198,6 +198,7 @@ def test_alignment_changes_nothing_where_nothing_moves() -> None:
 def test_a_convolution_over_time_follows_what_moves() -> None:
     torch.manual_seed(0)
     block = VisualTrunk(TINY).eval().temporal[0]
+    assert isinstance(block, trunks_module.TimeBlock)
     # Of one thing, which goes a place to the right with each picture
     life = torch.randn(1, 6, TINY.width)
     features = torch.zeros(1, 6, 4, 8, TINY.width)

@@ -25,6 +25,7 @@ def test_sound_that_is_read_later_to_match_is_late_and_negative(frames_late: flo
     assert judgement.reason is None
     assert judgement.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
     side = "late" if frames_late > 0 else "early"
+    assert judgement.offset_ms is not None
     assert describe_offset(judgement.offset_ms).startswith(
         f"sound {side} by {abs(frames_late) * FRAME_MS:.0f}"[:-1]
     )
@@ -156,7 +157,8 @@ def test_no_segments_is_undecidable() -> None:
     assert judgement.reason == "there are no pictures to compare with the sound"
     assert judgement.reason_code == "no_pictures"
     assert judgement.offset_ms is None
-    assert judgement.segments == judgement.blocks == ()
+    assert judgement.segments == ()
+    assert judgement.blocks == ()
 
 
 @pytest.mark.parametrize("level", [-30.0, -5.5, -3.8, 0.0, 30.0])  # even chances at -4.6

@@ -246,7 +246,7 @@ def test_a_course_that_one_of_its_parts_contradicts_is_not_sure() -> None:
 
 def test_a_title_of_several_recordings_is_told_part_by_part() -> None:
     """Three levels and a drift: the worst is the end of the drift, which none of the levels is."""
-    offsets_ms: list[float | None] = [0.0] * 5 + [200.0] * 4 + [-160.0] * 5
+    offsets_ms = [0.0] * 5 + [200.0] * 4 + [-160.0] * 5
     offsets_ms += [100.0 + 30.0 * k for k in range(12)]
     judgement = verdict(film(offsets_ms))
     assert judgement.verdict == "out_of_sync"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_a_copy_that_fails_is_removed(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(place.shutil, "copy2", copy)
+    monkeypatch.setattr(shutil, "copy2", copy)
     with pytest.raises(OSError, match="No space left"):
         put(source, goal, link=False)
     assert files(tmp_path) == {"a.mp4": b"film"}

@@ -13,6 +13,7 @@ import torch
 from avcheck import checker as checker_module
 from avcheck.checker import Checker
 from avcheck.errors import DecodeFailed
+from avcheck.media import open_media
 from avcheck.reading import choice as choice_module
 from avcheck.record.report import DEFAULT_PRESET, PRESETS
 from avcheck.scan import searching
@@ -103,7 +104,6 @@ def test_a_small_picture_is_searched_for_faces_alone(
     """Of a picture that the first look saw whole, a search would show nothing new."""
     opened = []
     monkeypatch.setattr(searching, "_searched", lambda *_: pytest.fail("it was searched"))
-    open_media = choice_module.open_media
 
     def counted(*args: Any, **options: Any) -> Any:
         opened.append(options["short_side"])
@@ -145,7 +145,6 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    open_media = choice_module.open_media
 
     def once(*args: Any, **options: Any) -> Any:
         opened.append(options["short_side"])

@@ -11,7 +11,7 @@ from avcheck.errors import UsageError
 from avcheck.machine.cores import cores
 from avcheck.record.report import ErrorCode
 
-Answer = TypeVar("Answer")
+Answer = TypeVar("Answer", covariant=True)
 
 
 class BugInWorker(Exception):

@@ -317,14 +317,24 @@ def _copied() -> Iterator[Case]:
         )
     yield Case("mkv to webm", "mkv", "libvpx", "libopus", {}, copied, "webm", slow=True)
     yield Case("mp4 to asf", "mp4", "libx264", "aac", B, copied, "asf", slow=True)
-    parts = "mov", "libx264", "pcm_s16le", B, copied, "mxf"
-    yield Case("mov to mxf", *parts, late_ms=-40, why=DECODED, slow=True)
+    yield Case(
+        "mov to mxf",
+        "mov",
+        "libx264",
+        "pcm_s16le",
+        B,
+        copied,
+        "mxf",
+        late_ms=-40,
+        why=DECODED,
+        slow=True,
+    )
     yield Case(
         "ts to avi", "ts", "libx264", "libmp3lame", B, copied, "avi", late_ms=63.02, why=UNSTATED
     )
     for target, late_ms in (("mp4", -16.98), ("mkv", 23.02)):
-        parts = "avi", "libx264", "libmp3lame", B, copied, target
-        yield Case(f"avi to {target}", *parts, late_ms=late_ms, why=DECODED)
+        own = "avi", "libx264", "libmp3lame", B, copied, target
+        yield Case(f"avi to {target}", *own, late_ms=late_ms, why=DECODED)
     yield Case("mp4 to fragments", "mp4", "libx264", "aac", B, partial(copied, options=FRAGMENTS))
     yield Case("HLS in mp4, joined", "mp4", "libx264", "aac", B, partial(_segmented, kind="fmp4"))
     yield Case(

@@ -155,6 +155,7 @@ def copied(
             if from_s and (not shown if is_picture else time_s < from_s - 1e-6):
                 continue
             shift = round((later_s[not is_picture] - from_s - start_s) / packet.time_base)
+            assert packet.dts is not None  # else `complete` would have given it one
             packet.dts += shift
             packet.pts = None if packet.pts is None else packet.pts + shift
             packet.stream = outputs[packet.stream.index]

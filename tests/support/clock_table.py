@@ -99,8 +99,12 @@ def measured(name: str, path: Path) -> Row:
     for sound in sounds:
         at = round((sound.start_s - start_s) * SAMPLE_RATE)
         samples[at : at + len(sound.samples)] = sound.samples[: len(samples) - at]
-    heard = {"sample_rate": SAMPLE_RATE, "start_time": start_s, "samples": samples}
-    analysis = instrument.analyze_frames(reader.finish(), heard, width=width, height=height)  # type: ignore[typeddict-item]
+    heard: instrument.CapturedAudio = {
+        "sample_rate": SAMPLE_RATE,
+        "start_time": start_s,
+        "samples": samples,
+    }
+    analysis = instrument.analyze_frames(reader.finish(), heard, width=width, height=height)
     summary = analysis["summary"]
     return Row(
         name, av.__version__, summary["median_ms"], summary["min_ms"], summary["max_ms"], count

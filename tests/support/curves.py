@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def curve(
     )
 
 
-def film(offsets_ms: list[float | None], **options: Any) -> list[Curve]:
+def film(offsets_ms: Sequence[float | None], **options: Any) -> list[Curve]:
     """Segments of 10 s in a row, each with the sound early by its offset."""
     return [
         curve(None if ms is None else -ms / FRAME_MS, start_s=10.0 * k, seed=k, **options)

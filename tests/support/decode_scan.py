@@ -72,7 +72,7 @@ def install() -> None:
     module = ModuleType("avcheck.checker")
     module.Checker = DecodeChecker  # type: ignore[attr-defined]
     sys.modules["avcheck.checker"] = module
-    run.load_checker = make_checker  # type: ignore[assignment]
+    run.load_checker = make_checker
 
 
 def command() -> None:

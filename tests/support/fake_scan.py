@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from avcheck.batch import run
-from avcheck.batch.run import CheckerMaker, Location, Stamp
+from avcheck.batch.remote import Location, Stamp
+from avcheck.batch.run import CheckerMaker
 from avcheck.errors import ModelError, NoAudio
 from avcheck.network.shipped import weights_sha256
 from avcheck.record.report import BlockResult, Report, Segment, Track
@@ -52,11 +53,10 @@ class FakeChecker:
             return (report,)
         tracks = tuple(Track(k, code, "", "aac", k == 0) for k, code in enumerate(LANGUAGES))
         summary = "track 1 (fra) is late by 200 ms; the other 2 are in sync"
-        odd = {"verdict": "out_of_sync", "offset_ms": -200.0}
+        late = replace(report, verdict="out_of_sync", offset_ms=-200.0)
         return tuple(
             replace(
-                report,
-                **(odd if k == 1 else {}),
+                late if k == 1 else report,
                 audio_track=k,
                 audio_tracks=tracks,
                 records=3,
@@ -167,7 +167,7 @@ def install() -> None:
     process of its own).
     """
     sys.modules["avcheck.checker"] = as_module()
-    run.load_checker = make_checker  # type: ignore[assignment]
+    run.load_checker = make_checker
     run.precheck = no_precheck
 
 

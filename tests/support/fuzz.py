@@ -32,6 +32,7 @@ from avcheck.batch.run import CheckerMaker, FileChecker, check_many, load_checke
 from avcheck.record.report import BUG, Report
 from avcheck.settings import CheckSettings
 from tests.support import decode_scan, guard, hostile
+from tests.support.clips import make_clip
 from tests.support.mutations import make_seeds, mutant
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,7 @@ class Fuzz:
         for each in (self.folder, made):
             each.mkdir()
         self.seeds = self.seeds or make_seeds(made)
-        hostile.make_clip(self.folder / FILM, format="mpegts")
+        make_clip(self.folder / FILM, format="mpegts")
         shutil.copyfile(self.folder / FILM, self.folder / hostile.TARGET)
         self.model = self.root / "untrained.safetensors"
 

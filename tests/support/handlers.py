@@ -68,7 +68,12 @@ def sleeper(threads: int) -> Callable[[float, OnProgress], Done[int]]:
 
 
 def chatty(threads: int) -> Callable[[int, OnProgress], Done[int]]:
-    return lambda task, on_progress: Done(sum(on_progress(k / task) is None for k in range(task)))
+    def handle(task: int, on_progress: OnProgress) -> Done[int]:
+        for k in range(task):
+            on_progress(k / task)
+        return Done(task)
+
+    return handle
 
 
 def starved(threads: int) -> Callable[[int, OnProgress], Done[bytes]]:

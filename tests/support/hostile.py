@@ -107,8 +107,8 @@ def write_corpus(root: Path) -> Corpus:
         "elf": (b"\x7fELF" + bytes(9000), "not a video file"),
         "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(5000), "not a video file"),
     }
-    for name, (data, words) in not_media.items():
-        put(f"{name}.mp4", data, False, words)
+    for name, (data, reason) in not_media.items():
+        put(f"{name}.mp4", data, False, reason)
     for name, text in PLAYLISTS.items():
         put(name, text.encode(), False, "is a playlist")
     put("tail.mp4", mp4[:-2000], False, "cut off or damaged", "export it again")
@@ -177,28 +177,28 @@ def _made(bases: Path) -> dict[str, tuple[Path, bool, tuple[str, ...]]]:
     }
     pcm = clip("pcm.mkv", acodec="pcm_s16le").read_bytes()
     rate = pcm.index(b"\xb5\x88") + 2  # SamplingFrequency, 8 bytes
-    for name, value, words in (
+    for name, value, reason in (
         ("slow", 1e3, "claims 1000 samples a second"),
         ("fast", 1e6, "claims 1000000 samples a second"),
     ):
         made[name] = (
             _put(bases / f"{name}.mkv", pcm[:rate] + struct.pack(">d", value) + pcm[rate + 8 :]),
             False,
-            (words,),
+            (reason,),
         )
     mkv = clip("base.mkv").read_bytes()
     size = mkv.index(b"\x18\x53\x80\x67") + 4
     open_ended = mkv[:size] + b"\x01" + b"\xff" * 7 + mkv[size + 8 :]  # a segment of unknown length
     at = open_ended.index(b"\x1f\x43\xb6\x75")
-    for name, element, judged, words in (
-        ("attachments", _attachments(70), True, ()),
-        ("chapters", _chapters(70), True, ()),
-        ("tags", _tags(70), True, ()),
+    for name, element in (
+        ("attachments", _attachments(70)),
+        ("chapters", _chapters(70)),
+        ("tags", _tags(70)),
     ):
         made[name] = (
             _put(bases / f"{name}.mkv", open_ended[:at] + element + open_ended[at:]),
-            judged,
-            words,
+            True,
+            (),
         )
     made["tiny-packets"] = (_tiny_packets(bases / "tiny-packets.mkv", 300), True, ())
     for suffix in ("mkv", "ts", "avi", "flv"):

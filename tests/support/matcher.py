@@ -109,7 +109,7 @@ def loaded(attention: str = "spatio-temporal", gain: float = 150.0) -> Loaded:
 
 
 def bench(gain: float = 150.0) -> protocol.Bench:
-    heads = {kind: loaded(kind, gain) for kind in ATTENTION_KINDS}
+    heads: dict[str, Loaded] = {kind: loaded(kind, gain) for kind in ATTENTION_KINDS}
     return protocol.Bench(
         heads["spatio-temporal"], heads, Calibration(guard_ms=10.0, decide=0.6), levels=(SIDE,)
     )
@@ -134,8 +134,13 @@ def clip(
     )
 
 
-class OtherSound:
-    def sound(self, _: Clip, count: int) -> Array:
+class OtherSound(protocol.Foreign):
+    """In place of sound of other groups, the same noise for all."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def sound(self, clip: Clip, count: int) -> Array:
         return material(count / SAMPLE_RATE + 1, seed=99)[1][:count]
 
 
@@ -155,7 +160,7 @@ def rows_under(under: protocol.Bench, names: Sequence[str] = ()) -> list[Row]:
         frames, samples = material(seconds, own_frames=own, seed=number)
         footage = observe(item, frames, samples, under.model, under.levels)
         vars(footage)["larger"] = frames  # there is no file to decode them from
-        rows += list(measure_eval.measure(footage, under, OtherSound()))  # type: ignore[arg-type]
+        rows += list(measure_eval.measure(footage, under, OtherSound()))
     return rows
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.frame import Frame
 from av.video.frame import VideoFrame
 
 from avcheck.media import Media
@@ -91,15 +93,21 @@ def ffmpeg_shows(path: Path) -> list[tuple[float, int]]:
     """The pictures of FFmpeg's own decode of the edit list: ms and number."""
     with av.open(str(path), options={"advanced_editlist": "1"}) as container:
         return [
-            (1000 * float(frame.pts * frame.time_base), round((_luma(frame).mean() - 30) / 6))
+            (1000 * float(_time_s(frame)), round((_luma(frame).mean() - 30) / 6))
             for frame in container.decode(video=0)
         ]
+
+
+def _time_s(frame: Frame) -> Fraction:
+    assert frame.pts is not None
+    assert frame.time_base is not None
+    return frame.pts * frame.time_base
 
 
 def _luma(frame: VideoFrame) -> Array:
     """The luma plane as it was decoded, in limited range."""
     plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : frame.width]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:, : frame.width]
 
 
 def ffmpeg_plays(path: Path) -> list[float]:
@@ -110,7 +118,7 @@ def ffmpeg_plays(path: Path) -> list[float]:
             samples = frame.to_ndarray().reshape(-1).astype(np.float64)
             pieces.append(
                 (
-                    frame.pts * frame.time_base,
+                    _time_s(frame),
                     samples / (32768 if frame.format.name.startswith("s16") else 1),
                 )
             )

@@ -14,6 +14,7 @@ os.environ.setdefault("SVT_LOG", "1")  # else its AV1 encoder prints on stderr
 
 from avcheck.batch.discovery import MEDIA_SUFFIXES
 from tests.support import hostile
+from tests.support.clips import make_clip
 
 # (suffix, options of make_clip)
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -117,9 +118,9 @@ def make_seeds(folder: Path) -> list[tuple[str, bytes]]:
     for number, (suffix, options) in enumerate(KINDS):
         path = folder / f"{number}.{suffix}"
         size = (96, 64) if options.get("vcodec") == "libsvtav1" else (64, 48)
-        hostile.make_clip(
+        make_clip(
             path, **{"seconds": 0.64, "size": size, "draw": hostile.noise(number, size), **options}
-        )  # type: ignore[arg-type]
+        )
         seeds.append((suffix, path.read_bytes()))
     return seeds
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from avcheck.network import weights
 from avcheck.network.heads import JointHead
@@ -45,6 +46,16 @@ def network() -> tuple[SyncNet, dict[AttentionKind, JointHead]]:
         for kind in ATTENTION_KINDS
     }
     return net, heads
+
+
+def judge_by_distance(head: JointHead) -> None:
+    """A decision set by hand: in sync where picture and sound are least apart."""
+    linear = [each for each in (*head.joint, *head.decide) if isinstance(each, nn.Linear)]
+    with torch.no_grad():
+        for each in linear:
+            each.weight.fill_(1e-2)
+            each.bias.zero_()
+        linear[-1].weight[1] *= -1
 
 
 def written(path: Path) -> str:

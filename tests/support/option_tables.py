@@ -16,8 +16,8 @@ from avcheck.cli.app import app
 
 PROJECT = Path(__file__).parents[2]
 PAGE, MAN_PAGE = PROJECT / "docs" / "cli.md", PROJECT / "avcheck" / "man" / "avcheck.1"
-ROOT = typer.main.get_command(app)
-COMMANDS = ROOT.commands  # type: ignore[attr-defined]
+ROOT = typer.main.get_group(app)
+COMMANDS = ROOT.commands
 
 HEAD = """# Commands and options
 
@@ -61,6 +61,7 @@ def man_page() -> str:
         ".SH SYNOPSIS\n.B avcheck\n[\\fIOPTIONS\\fR] \\fIPATH\\fR...\n.br\n.B "
         "avcheck\n\\fICOMMAND\\fR [\\fIARGS\\fR]...\n"
     )
+    assert ROOT.epilog is not None
     description, exit_codes = ROOT.epilog.split("\n\n")
     parts.append(f".SH DESCRIPTION\n{roff(words(description))}\n")
     for name, command in COMMANDS.items():

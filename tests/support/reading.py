@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,9 +33,9 @@ def flash_s(file: Media) -> float:
 IN_PLACES = "its pictures carry no times of presentation"
 
 
-def late_ms(path: Path, **options: object) -> float:
+def late_ms(path: Path, **options: Any) -> float:
     """How late the click is against the flash, by our clock. Nothing may be lost on the way."""
-    with open_media(path, **options) as file:  # type: ignore[arg-type]
+    with open_media(path, **options) as file:
         late_s = click_time_s(*whole(list(file.sounds()))) - flash_s(file)
         notes = tuple(note for note in file.degraded.notes if not note.startswith(IN_PLACES))
         assert not replace(file.degraded, notes=notes), file.degraded
