@@ -18,7 +18,7 @@ import pytest
 from avcheck import render
 from avcheck.batch.base import Limits
 from avcheck.batch.checkpoint import Checkpoint, Merged
-from avcheck.batch.run import CRASHED, check_many, identified
+from avcheck.batch.run import CRASH_REMEDY, check_many, identified
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.record.report import Report, Tolerance
@@ -329,7 +329,7 @@ def test_a_file_that_kills_its_worker_is_not_tried_again(
     assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
     again = list(records(library / "r.jsonl"))
     assert [each["reason"] for each in again if "segfault" in each["path"]] == [
-        f"the worker was killed by signal 11 (SIGSEGV); {CRASHED}"
+        f"the worker was killed by signal 11 (SIGSEGV); {CRASH_REMEDY}"
     ]
     assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
     assert records(library / "r.jsonl") == again

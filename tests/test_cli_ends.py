@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from avcheck.batch.run import CRASHED
+from avcheck.batch.run import CRASH_REMEDY
 from avcheck.cli import check
 from avcheck.cli.app import main
 from avcheck.record.report import Report
@@ -95,7 +95,10 @@ def test_files_checked_at_a_time_come_as_they_end(
         "lib/a good.mp4": "in_sync",
         "lib/deep/late.webm": "out_of_sync",
     }
-    assert f"segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV); {CRASHED}\n" in err
+    assert (
+        f"segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV); {CRASH_REMEDY}\n"
+        in err
+    )
     assert fake_scan.MADE == []  # not even made in this process
 
 
@@ -114,7 +117,7 @@ def test_a_file_that_crashes_its_decoder_costs_only_itself_without_any_option(
         ("late.mp4", "out_of_sync", None),
     ]
     assert err.startswith(
-        f"segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV); {CRASHED}\n"
+        f"segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV); {CRASH_REMEDY}\n"
     )
     assert fake_scan.MADE == []  # nothing was decoded in this process
 

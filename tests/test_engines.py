@@ -16,7 +16,7 @@ from avcheck.batch import ray_engine
 from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.ray_engine import _Actor, check_with_ray
 from avcheck.batch.resume import Resumed
-from avcheck.batch.run import CRASHED
+from avcheck.batch.run import CRASH_REMEDY
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.record.report import PRESETS, Report
@@ -157,7 +157,7 @@ def test_a_crash_below_an_actor_costs_one_file(
         *names[3:6],
     }
     assert reports["segfault.mp4"].reason == (
-        f"the worker was killed by signal 11 (SIGSEGV); {CRASHED}"
+        f"the worker was killed by signal 11 (SIGSEGV); {CRASH_REMEDY}"
     )
     assert reports["late.mp4"].verdict == "out_of_sync"
     assert {each.settings_sha256 for each in reports.values()} == {settings.sha256()}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from avcheck.batch.base import BugInWorker, Done, Limits
-from avcheck.batch.run import CRASHED, OUT_OF_MEMORY, check_many
+from avcheck.batch.run import CRASH_REMEDY, OUT_OF_MEMORY, check_many
 from avcheck.batch.workers import run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
@@ -65,9 +65,10 @@ def test_a_crash_costs_one_file_and_says_so() -> None:
     assert {
         name: report.reason for name, report in reports.items() if report.verdict == "error"
     } == {
-        "segfault.mp4": f"the worker was killed by signal 11 (SIGSEGV); {CRASHED}",
-        "killed.mp4": f"the worker was killed by signal 9 (SIGKILL; out of memory?); {CRASHED}",
-        "exits.mp4": f"the worker ended with exit code 7; {CRASHED}",
+        "segfault.mp4": f"the worker was killed by signal 11 (SIGSEGV); {CRASH_REMEDY}",
+        "killed.mp4": "the worker was killed by signal 9 (SIGKILL; out of memory?); "
+        + CRASH_REMEDY,
+        "exits.mp4": f"the worker ended with exit code 7; {CRASH_REMEDY}",
         "raises.mp4": "no audio stream",
         "huge.mp4": OUT_OF_MEMORY,
     }

@@ -35,7 +35,7 @@ from avcheck.record.report import BUG, ErrorCode, Report
 from avcheck.settings import CheckSettings, OnProgress
 from avcheck.text.plain_text import is_text, why_no_video
 
-CRASHED = "if it happens again, convert the file with another program and check the copy"
+CRASH_REMEDY = "if it happens again, convert the file with another program and check the copy"
 OUT_OF_MEMORY = "memory ran out; check fewer files at a time, with --jobs"
 SCRATCH_IS_FULL = "the disk for temporary files is full; set TMPDIR to a larger one"
 
@@ -288,7 +288,7 @@ def check_changed(
         if isinstance(answer, Lost):
             reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
             if answer.code == "crashed":
-                reason += f"; {CRASHED}"
+                reason += f"; {CRASH_REMEDY}"
             lost = error_report(
                 source, reason, settings.tolerance, settings.model, code=answer.code
             )

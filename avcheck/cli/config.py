@@ -171,8 +171,8 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> dict[str, 
 
 
 def overlay(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
-    """Both together; the stronger wins. A preset also overrides the limits of a weaker place, and a
-    choice of tracks by number one by language, or the other way round.
+    """Both together; the stronger wins. A stronger preset also replaces weaker limits, and a
+    stronger `audio-track` a weaker `language`, or the other way round.
     """
     overridden = {key for name in strong for key in _OVERRIDES.get(name, ())}
     return {**{key: value for key, value in weak.items() if key not in overridden}, **strong}
