@@ -98,6 +98,14 @@ class NoAudio(MediaError):
     code: ClassVar[ErrorCode] = "no_audio"
 
 
+def without_audio_option(reason: str) -> str:
+    """The reason of a `NoAudio`, for a command that takes no --audio."""
+    missing, _, remedy = reason.partition("; ")
+    if "--audio FILE" in remedy:
+        return f"{missing}; put the pictures and their sound into one file first"
+    return reason.removesuffix(" or --audio")
+
+
 class DecodeFailed(MediaError):
     """The streams are there but nothing in them decodes, or they carry no timestamps."""
 

@@ -138,7 +138,7 @@ def test_separate_files_are_sounds_of_one_picture(
     assert second.offset_ms == pytest.approx(first.offset_ms, abs=2)
     assert (first.audio_track, second.audio_path) == (None, str(other))
     assert third.audio_path == str(broken) and str(broken) in (third.reason or "")
-    assert third.title_summary == "deu.wav is not judged; the other 2 are in sync"
+    assert third.title_summary == f"{broken} is not judged; the other 2 are in sync"
 
 
 def tiny(path: Path, languages: tuple[str, ...]) -> Path:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from avcheck.cli.app import main
+from avcheck.record.odd_one_out import odd_one_out
+from avcheck.record.report import Report
+from avcheck.render.text import subject
 from tests.support import fake_scan
 from tests.support.fake_scan import stand_in
 from tests.support.formats import SEVERAL
@@ -66,6 +70,18 @@ def test_every_format_tells_the_sounds_apart(
     assert texts["fcpxml"].count('<project name="one.mp4 track 1 (fra)">') == 1
     assert "<bdi>track 1 (fra)</bdi>" in texts["html"]
     assert "3 sounds of 1 file" in texts["html"]
+    odd = "one.mp4: track 1 (fra) is late by 200 ms; the other 2 are in sync"
+    assert f'<p class="sentence"><bdi>{odd}</bdi></p>' in texts["html"]
+
+
+def test_dubs_of_one_name_are_told_apart_by_their_folders() -> None:
+    late = Report("one.mp4", "out_of_sync", offset_ms=-200.0, audio_path="fr/mix.wav", records=2)
+    good = replace(late, verdict="in_sync", offset_ms=4.0, audio_path="de/mix.wav")
+    assert [subject(each) for each in (late, good)] == [
+        "one.mp4 with fr/mix.wav",
+        "one.mp4 with de/mix.wav",
+    ]
+    assert odd_one_out((late, good)) == "fr/mix.wav is late by 200 ms; de/mix.wav is in sync"
 
 
 def test_an_edl_of_saved_results_holds_the_sounds_of_one_title(

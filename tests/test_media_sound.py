@@ -230,6 +230,12 @@ def test_a_tag_that_tells_nothing_moves_nothing(clip: Clip, text: str) -> None:
     assert late_ms(clip("clip.mp4"), audio_path=sound) == pytest.approx(120 + 21.3, abs=1)
 
 
+def test_a_separate_file_without_sound_says_what_to_do(clip: Clip) -> None:
+    film, silent = clip("film.mp4"), clip("silent.mp4", acodec=None)
+    with pytest.raises(NoAudio, match="it has no audio track, so it gives no sound; use another"):
+        open_media(film, audio_path=silent)
+
+
 def test_separate_sound_file_for_a_silent_film(clip: Clip) -> None:
     """A fragmented mp4 can start at 80 ms: a sound file made for it starts with its first
     picture.

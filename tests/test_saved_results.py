@@ -158,6 +158,11 @@ def test_show_tells_saved_results_as_the_check_did(clips: Path, capsys: Capture)
     assert capsys.readouterr().out == table and "Local offset" in table
     assert main(["show", "r.jsonl", "lib/a.mp4", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["path"] == "lib/a.mp4"
+    for command in ("show", "merge"):
+        assert main([command, "r.jsonl", "--json"]) == 2
+        assert len(json.loads(capsys.readouterr().out)) == 4
+        assert main([command, "r.jsonl", "--json", "--format", "csv"]) == 2
+        assert "--json and --format csv contradict each other" in capsys.readouterr().err
     assert main(["show", "r.jsonl", "zzz.mp4"]) == 2
     assert capsys.readouterr().err == "avcheck: there is no zzz.mp4 in r.jsonl\n"
 

@@ -51,6 +51,16 @@ def test_files_go_where_their_verdict_says(
     assert main(["show", str(inbox / ".avcheck-watch.jsonl"), "-q"]) == 2
 
 
+def test_a_film_without_sound_is_not_told_of_an_option_that_watch_lacks(
+    inbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inbox / "mute.mkv").write_bytes(b"x")
+    assert once(inbox) == 0
+    line = "the file has no audio track; put the pictures and their sound into one file first"
+    assert [record["reason"] for record in records(inbox)] == [line]
+    assert f"mute.mkv: error: {line}\n" in capsys.readouterr().err
+
+
 def test_what_stays_is_checked_once_and_again_when_it_changes(inbox: Path) -> None:
     (inbox / "good.mkv").write_bytes(b"x")
     assert once(inbox) == once(inbox) == 0

@@ -69,7 +69,7 @@ def check(
     late: opt.Late = None,
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
-    output_format: opt.OptionalFormat = None,
+    output_format: opt.OutputFormat = None,
     as_json: opt.AsJson = False,
     outputs: opt.Outputs = None,
     force: opt.Force = False,

@@ -11,7 +11,7 @@ from avcheck.batch.discovery import Selection, parse_shard
 from avcheck.cli import options as opt
 from avcheck.cli.check import CheckRun, Resumption, carry_out, limits_of, tolerance_of
 from avcheck.cli.group import app
-from avcheck.cli.require import require_one_title
+from avcheck.cli.require import format_of, require_one_title
 from avcheck.cli.screen import Output
 from avcheck.errors import UsageError
 from avcheck.render.output import Guard, parse_targets
@@ -45,7 +45,7 @@ def compare(
     late: opt.Late = None,
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
-    output_format: opt.OptionalFormat = None,
+    output_format: opt.OutputFormat = None,
     as_json: opt.AsJson = False,
     outputs: opt.Outputs = None,
     force: opt.Force = False,
@@ -67,8 +67,7 @@ def compare(
     from avcheck.compare.many import CompareSettings, load_comparer
     from avcheck.compare.pairs import pair
 
-    if as_json and output_format not in (None, "json"):
-        raise UsageError(f"--json and --format {output_format} contradict each other")
+    form = format_of(as_json, output_format)
     if retry_errors and resume is None:
         raise UsageError("--retry-errors goes with --resume")
     tolerance = tolerance_of(preset, early, late)
@@ -85,7 +84,6 @@ def compare(
         audio_tracks=only_track(audio_track),
         video_track=video_track,
     )
-    form = "json" if as_json else output_format or "text"
     require_one_title(form, outputs, pairs.total)
     single = not Path(file).is_dir()
     output = Output(

@@ -293,9 +293,6 @@ ExitZero = Annotated[
 
 _FORMAT_HELP = f"What goes to stdout: {_words(FORMATS)}. Default: text."
 OutputFormat = Annotated[
-    Format, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)
-]
-OptionalFormat = Annotated[
     Format | None, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)
 ]
 AsJson = Annotated[

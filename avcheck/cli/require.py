@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from avcheck.errors import UsageError
-from avcheck.render import ONE_TITLE
+from avcheck.render import ONE_TITLE, Format
 
 
 def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
@@ -20,6 +20,13 @@ def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
                 f"the format {each} holds one title, and there are {total}; otio and fcpxml hold "
                 "many"
             )
+
+
+def format_of(as_json: bool, output_format: Format | None) -> Format:
+    """What goes to stdout. Raises UsageError for --json beside another --format."""
+    if as_json and output_format not in (None, "json"):
+        raise UsageError(f"--json and --format {output_format} contradict each other")
+    return "json" if as_json else output_format or "text"
 
 
 def require_sample(ctx: typer.Context) -> None:

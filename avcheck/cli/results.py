@@ -14,7 +14,7 @@ from avcheck.batch.checkpoint import Merged
 from avcheck.cli import options as opt
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import RESULTS, app
-from avcheck.cli.require import require_one_title
+from avcheck.cli.require import format_of, require_one_title
 from avcheck.cli.screen import Output, complain
 from avcheck.errors import UsageError
 from avcheck.record.changes import changes_between
@@ -39,7 +39,8 @@ def merge(
     ],
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
-    output_format: opt.OutputFormat = "text",
+    output_format: opt.OutputFormat = None,
+    as_json: opt.AsJson = False,
     outputs: opt.Outputs = None,
     force: opt.Force = False,
     quiet: opt.Quiet = False,
@@ -50,14 +51,15 @@ def merge(
     Output and exit code are those of one run over all the files; 2 also if the last line of a file
     is cut short or a record in it is damaged.
     """
+    form = format_of(as_json, output_format)
     gate = opt.gate_of(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
     Guard(targets).refuse_all(files)
     merged = _read(files)
-    require_one_title(output_format, outputs, merged.titles)
+    require_one_title(form, outputs, merged.titles)
     strict = gate.undecidable_fails
     with Output(
-        output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict
+        form, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict
     ) as output:
         for result in merged:
             output.emit(result)
@@ -76,7 +78,8 @@ def show(
     ] = None,
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
-    output_format: opt.OutputFormat = "text",
+    output_format: opt.OutputFormat = None,
+    as_json: opt.AsJson = False,
     outputs: opt.Outputs = None,
     force: opt.Force = False,
     quiet: opt.Quiet = False,
@@ -87,15 +90,16 @@ def show(
 
     The exit code is that of the check.
     """
+    form = format_of(as_json, output_format)
     gate = opt.gate_of(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
     Guard(targets).refuse(results)
     merged = _read([results])
     chosen = _chosen(merged, names, results) if names else merged
     titles = len({each.path for each in chosen}) if names else merged.titles
-    require_one_title(output_format, outputs, titles)
+    require_one_title(form, outputs, titles)
     output = Output(
-        output_format,
+        form,
         quiet=quiet,
         detailed=verbose or (len(chosen) == 1 and not quiet),
         every_row=verbose,

@@ -10,7 +10,7 @@ import typer
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.group import app
-from avcheck.cli.require import require_file
+from avcheck.cli.require import format_of, require_file
 from avcheck.cli.screen import show_alone
 from avcheck.errors import MediaError, UsageError
 
@@ -26,7 +26,8 @@ def signal(
     late: opt.Late = None,
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
-    output_format: opt.OutputFormat = "text",
+    output_format: opt.OutputFormat = None,
+    as_json: opt.AsJson = False,
 ) -> None:
     """Measure a test signal, one row for each event: flash and beep, countdown and tick, 2-pop, the
     clap of a clapperboard, or the stamps of av-drift-detector.
@@ -34,6 +35,7 @@ def signal(
     A single pair is enough here. `avcheck check` takes a file for a test signal if it has three
     pairs and hardly anything else.
     """
+    form = format_of(as_json, output_format)
     tolerance = tolerance_of(preset, early, late)
     gate = opt.gate_of(fail_on, exit_zero)
     require_file("FILE", file)
@@ -47,4 +49,4 @@ def signal(
         )
     except MediaError as error:
         raise UsageError(str(error)) from error
-    raise typer.Exit(show_alone(report, output_format, gate))
+    raise typer.Exit(show_alone(report, form, gate))

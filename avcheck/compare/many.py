@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avcheck.batch.remote import Stamp
-from avcheck.errors import NoAudio
+from avcheck.errors import NoAudio, without_audio_option
 from avcheck.machine.files import stamp
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings, OnProgress
@@ -110,11 +110,7 @@ def _read(path: str | Path, **options: Any) -> Digest:
     try:
         return read_title(path, **options)
     except NoAudio as error:
-        missing, _, remedy = error.reason.partition("; ")
-        if "--audio FILE" not in remedy:
-            raise
-        advice = "put the pictures and their sound into one file first"
-        raise NoAudio(error.path, f"{missing}; {advice}") from error
+        raise NoAudio(error.path, without_audio_option(error.reason)) from error
 
 
 def load_comparer(settings: CheckSettings, threads: int) -> Comparer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from avcheck.errors import MediaError
+from avcheck.errors import MediaError, NoAudio
 from avcheck.media.base import ExcerptStream, MediaInfo, Source, no_sound
 from avcheck.media.container import (
     SOUND_FORMATS,
@@ -53,6 +53,8 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
     firsts = (film.info.first_picture_s, film.info.first_sound_s)
     start_s = min((time_s for time_s in firsts if time_s is not None), default=0.0)
     with open_container(path, SOUND_FORMATS) as container:
+        if not container.streams.audio:
+            raise NoAudio(path, "it has no audio track, so it gives no sound; use another file")
         audio = choose_audio(container, path, track)
         parts = _parts_of(path, survey_of(container, path, None), audio, track)
         if parts:

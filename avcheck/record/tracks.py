@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePath
 
 from avcheck.record.report import Track
 
@@ -33,10 +32,11 @@ def sound_named(number: int | None, tracks: Sequence[Track], path: str | None) -
     Args:
         number: Of the audio track.
         tracks: The audio tracks that the file lists.
-        path: Of the separate file that the sound is from, which is then named; None: a track.
+        path: Of the separate file that the sound is from, which is then named as it was given, as
+            dubs may have one name in folders of their own; None: a track.
     """
     if path is not None:
-        return escaped(PurePath(path).name)
+        return escaped(path)
     track = next((each for each in tracks if each.number == number), None)
     return f"track {number if track is None else _name(track)}"
 

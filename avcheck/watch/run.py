@@ -20,7 +20,7 @@ from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.discovery import Selection, discover
 from avcheck.batch.failed import error_report
 from avcheck.batch.run import CheckerMaker, OnBug, check_many
-from avcheck.errors import UsageError
+from avcheck.errors import UsageError, without_audio_option
 from avcheck.record.report import Report, Verdict
 from avcheck.render import to_json
 from avcheck.settings import CheckSettings
@@ -94,6 +94,8 @@ def watch(
         for report in check_many(
             folder.arrivals(), settings, limits, on_bug=on_bug, make_checker=make_checker
         ):
+            if report.reason_code == "no_audio":
+                report = replace(report, reason=without_audio_option(report.reason or ""))
             journal.add(report)
             on_report(report)
             folder.finish(report)

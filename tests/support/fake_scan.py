@@ -81,6 +81,8 @@ class FakeChecker:
             return Report(
                 str(path), "error", reason="not a media file avcheck reads", model_sha256=sha256
             )
+        if "mute" in name:
+            raise NoAudio(path, "the file has no audio track; give its sound with --audio FILE")
         if "raises" in name:
             raise NoAudio(path, "no audio stream")
         if "bug" in name:

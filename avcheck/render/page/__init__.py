@@ -60,13 +60,14 @@ class Page(Renderer):
         self._illustrate = illustrate
         self._verdicts: Counter[str] = Counter()
         self._titles = Titles()
+        self._odd_one_out = ""  # of the last title that has several sounds
         self._first: Report | None = None
         self._rows: Worst[Markup] = Worst(limit)
 
     def item(self, report: Report) -> str:
         """Nothing yet. The first file is kept whole, of the others their rows."""
         self._verdicts[report.verdict] += 1
-        self._titles.summary_after(report)
+        self._odd_one_out = self._titles.summary_after(report) or self._odd_one_out
         if self._verdicts.total() == 1:
             self._first = report
             return ""
@@ -86,6 +87,7 @@ class Page(Renderer):
             "many.html",
             title=f"avcheck: {said}",
             summary=said,
+            sentence=self._odd_one_out if self._titles.count == 1 else "",
             counts=[
                 (verdict, text, self._verdicts[verdict])
                 for verdict, text in _ORDER
