@@ -88,6 +88,14 @@ def test_every_place_shows_the_nearest_picture(fps: float, start_s: float) -> No
     assert present == sorted(present, reverse=True)
 
 
+@pytest.mark.parametrize("start_s", [0.0, 1.48, 0.021333])
+@pytest.mark.parametrize("fps", [12, 24, 25, 30, 50, 60, 100, 120])
+def test_no_block_begins_where_the_pictures_end(fps: int, start_s: float) -> None:
+    times_s = [start_s + k / fps for k in range(3 * fps)]
+    starts_s = [block.start_s for block in blocks(shots(times_s), [])]
+    assert starts_s == pytest.approx([start_s, start_s + 1, start_s + 2])
+
+
 def test_at_25_fps_every_picture_is_shown_once() -> None:
     order = [which for _, which in shown([1.48 + k / 25 for k in range(75)])]
     assert order == list(range(75))

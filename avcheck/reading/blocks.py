@@ -225,11 +225,14 @@ def _on_grid(
         return
     if origin_s is None:
         origin_s = here.pts_s
+    gap_s = 1 / FRAME_RATE
     while here is not None:
         following = next(source, None)
         if following is None:
-            # The last picture lasts one frame of the grid.
-            if origin_s + slot / FRAME_RATE <= here.pts_s + 0.5 / FRAME_RATE:
+            # The last picture lasts one frame of the grid, or of the file if that is shorter: at 50
+            # a second a title would else go on into a block that begins where it ends.
+            lasts_s = min(gap_s, 1 / FRAME_RATE)
+            if origin_s + slot / FRAME_RATE <= here.pts_s + lasts_s / 2:
                 yield slot, origin_s, here
             return
         gap_s = following.pts_s - here.pts_s
