@@ -211,6 +211,44 @@ def test_what_was_put_in_at_an_end_is_told_beside_another_order(
     assert sorted(listed) == [put_in, ("reordered", "both", second_s, second_s, 28, 0)]
 
 
+@pytest.mark.parametrize(
+    ("more_s", "sound_s", "wanted"),
+    [
+        (
+            -5.0,
+            -5.2,
+            [("removed", "picture", 12, 12, 12, 17), ("removed", "sound", 12, 12, 12, 17.2)],
+        ),
+        (
+            5.0,
+            5.2,
+            [("inserted", "picture", 12, 17, 12, 12), ("inserted", "sound", 12, 17.2, 12, 12)],
+        ),
+        # At a cut of the sound that goes the other way, it is another shot
+        (
+            -5.0,
+            5.2,
+            [("inserted", "sound", 12, 17.2, 12, 12), ("replaced", "picture", 11, 12, 11, 17)],
+        ),
+    ],
+)
+def test_a_cut_that_put_the_title_out_of_sync_is_a_cut_of_both(
+    more_s: float, sound_s: float, wanted: list[tuple[str, str, float, float, float, float]]
+) -> None:
+    """Though the last second of the picture before it was not found."""
+
+    def cut(longer_s: float, found_until_s: float) -> list[Piece]:
+        ours_s, theirs_s = max(longer_s, 0.0), max(-longer_s, 0.0)
+        return [
+            Piece(0.0, found_until_s, 0.0, 1.0),
+            Piece(12 + ours_s, 28.0, 12 + theirs_s, 1.0),
+        ]
+
+    sound, picture = cut(sound_s, 12.0), cut(more_s, 11.0)
+    end_s = 28 - max(more_s, sound_s)
+    assert sorted(of(sound, picture, reference=TimeSpan(0.0, end_s))) == wanted
+
+
 def test_sound_that_begins_before_the_picture_was_not_left_out() -> None:
     listed = of([whole()], [whole(1.0, 28.0, 1.0)], file=TimeSpan(1.0, 28.0))
     assert listed == [("removed", "picture", 1, 1, 0, 1)]

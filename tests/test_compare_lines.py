@@ -31,7 +31,7 @@ def laid(lags_ms: list[float], lines: Lines, step_s: float = 2.0) -> float:
         WindowMatch(4 + step_s * k, 4 + step_s * k + lag_ms / 1000, 0.9)
         for k, lag_ms in enumerate(lags_ms)
     ]
-    (piece,) = pieces(windows, lines, AsTheyAre())
+    (piece,) = pieces(windows, lines, AsTheyAre(), 0.0)
     return piece.pace
 
 
@@ -80,6 +80,14 @@ def test_pictures_may_play_as_slowly_as_the_sound() -> None:
     assert laid(lags_ms, picture_lines(1.0, heard(pace), *rates), 0.8) == pace
     # A sound that alone slips does not take them with it
     assert laid(list(shift), picture_lines(1.0, heard(pace), *rates), 0.8) == 1.0
+
+
+def test_windows_that_lie_close_show_no_pace_of_the_picture() -> None:
+    """As measured on 5.5 s of a clip: 1.3 % were listed, and 44 ms at its end."""
+    lags_ms = [3.0, 1.0, -3.3, -3.4, -3.5, -13.3, -16.4]
+    lines = picture_lines(1.0, heard(1.0), Fraction(25), Fraction(25))
+    assert laid(lags_ms, lines, 0.24) == 1.0
+    assert laid(lags_ms, lines, 1.0) == pytest.approx(1 - 0.0033, abs=5e-4)
 
 
 def test_few_pictures_do_not_play_faster_than_their_sound() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +18,7 @@ import pytest
 from avcheck.batch.discovery import Selection, Shard
 from avcheck.cli.app import main
 from avcheck.compare import comparison
-from avcheck.compare.comparison import Comparison
+from avcheck.compare.comparison import Comparison, compare_titles, read_title
 from avcheck.compare.pairs import pair
 from avcheck.compare.verdict import to_report
 from avcheck.errors import UsageError
@@ -287,9 +288,33 @@ def test_a_film_without_sound_is_refused_without_an_option_that_compare_lacks(
 
 
 def test_a_file_too_short_to_be_aligned_says_so() -> None:
-    report = to_report("film.mp4", Comparison((), (), (), 0.0, 3.2), TOLERANCE)
-    assert (report.verdict, report.reason_code) == ("undecidable", "too_short")
-    assert report.reason == "only 3.2 s of the file has both pictures and sound; aligning takes 4 s"
+    for has_s, words in ((3.2, "3.2 s"), (3.79, "3.7 s")):
+        report = to_report("film.mp4", Comparison((), (), (), 0.0, has_s), TOLERANCE)
+        assert (report.verdict, report.reason_code) == ("undecidable", "too_short")
+        assert report.reason == (
+            f"only {words} of the file has both pictures and sound; aligning takes 3.8 s"
+        )
+
+
+@pytest.mark.parametrize("seconds", [4.0, 4.2, 4.6])
+def test_four_seconds_of_a_title_are_aligned(tmp_path: Path, seconds: float) -> None:
+    play = noise(20.0)
+    clips = (("whole.mkv", 12.0, 0.0, 0.0), ("short.mkv", seconds, 5.0, 0.12))
+    for name, length_s, start_s, late_s in clips:
+        make_clip(
+            tmp_path / name,
+            seconds=length_s,
+            draw=lambda time_s, start_s=start_s: scenery(start_s + time_s),
+            play=lambda times_s, at_s=start_s - late_s: play(times_s + at_s),
+            size=(160, 90),
+        )
+    with (
+        closing(read_title(tmp_path / "whole.mkv")) as reference,
+        closing(read_title(tmp_path / "short.mkv")) as file,
+    ):
+        report = to_report("short.mkv", compare_titles(reference, file), TOLERANCE)
+    assert (report.verdict, report.confidence > 0.9) == ("out_of_sync", True)
+    assert report.offset_ms == pytest.approx(-120, abs=10)
 
 
 def test_json_of_two_files_is_one_object(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

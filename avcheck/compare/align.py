@@ -60,13 +60,15 @@ class Piece:
 class Lines:
     """What is known of the lines before they are laid. pace: which they have, nearly. jump_s: a
     step of more off a line begins another. noise_s: how far places may lie off their line, in the
-    median. also: a pace that they may have as well, as that of the sound for pictures.
+    median. also: a pace that they may have as well, as that of the sound for pictures. span_s:
+    matches that lie nearer together show no pace of their own, as their windows are the same.
     """
 
     pace: float
     jump_s: float
     noise_s: float
     also: float | None = None
+    span_s: float = 0.0
 
 
 def longest(parts: Sequence[Piece]) -> Piece:
@@ -87,8 +89,12 @@ class Ends(Protocol):
         """Where the last piece ends."""
 
 
-def pieces(matches: Sequence[WindowMatch], known: Lines, ends: Ends) -> tuple[Piece, ...]:
-    """The matches as lines. A line of fewer than three matches is chance, and is left out."""
+def pieces(
+    matches: Sequence[WindowMatch], known: Lines, ends: Ends, least_s: float = LEAST_WINDOW_S
+) -> tuple[Piece, ...]:
+    """The matches as lines. A line of fewer than three matches, or of less than `least_s`, is
+    chance, and is left out.
+    """
     runs: list[list[WindowMatch]] = []
     for match in matches:
         if runs and abs(_off_line(runs[-1], match, known)) <= known.jump_s:
@@ -105,7 +111,7 @@ def pieces(matches: Sequence[WindowMatch], known: Lines, ends: Ends) -> tuple[Pi
     lines = [_line(run, known) for run in runs if len(run) >= LEAST_MATCHES]
     while True:
         parts = _laid_out(lines, ends)
-        short = [k for k, part in enumerate(parts) if part.end_s - part.start_s < LEAST_WINDOW_S]
+        short = [k for k, part in enumerate(parts) if part.end_s - part.start_s < least_s]
         if not short:
             return tuple(parts)
         # A piece this short is chance, too
@@ -230,7 +236,7 @@ def _line(run: Sequence[WindowMatch], known: Lines) -> Piece:
         other_height, other_off_s = fitted(known.also)
         if other_off_s < _BETTER * known_off_s:
             pace, known_height, known_off_s = known.also, other_height, other_off_s
-    if known_off_s <= max(_WORSE * off_s, known.noise_s):
+    if known_off_s <= max(_WORSE * off_s, known.noise_s) or x[-1] - x[0] < known.span_s:
         slope, height = pace, known_height
     return Piece(float(x[0]), float(x[-1]), height, slope)
 

@@ -20,7 +20,14 @@ from avcheck.compare.align import Edges, Lines, Piece, longest, pieces
 from avcheck.compare.bed import common_bed
 from avcheck.compare.conform import TimeSpan, edits
 from avcheck.compare.features import Recording, record, sound_track
-from avcheck.compare.find import Features, WindowMatch, likeness, matches
+from avcheck.compare.find import (
+    HOP_S,
+    LEAST_WINDOW_S,
+    Features,
+    WindowMatch,
+    likeness,
+    matches,
+)
 from avcheck.compare.fine import sharpen
 from avcheck.compare.pictures import (
     PICTURE_SIDE,
@@ -51,6 +58,7 @@ _SAME_PACE = 0.002
 _FINE_WINDOWS_S = (1.0, 8.0)
 _COARSE_JUMP_S = 0.03  # of the sound, before its waveform was looked at
 _LEAST_STRETCH_S = 0.5
+_LEAST_SHARE = 0.8  # of a short title, that a piece of it takes up
 _MOST = 0.9  # of a file's sound; where less is found, the voices may be others
 _ALIKE = 0.9  # of the likeness of pictures that show the same part of the scene
 _MOSTLY = 0.5  # of it, with 0 for what is not found
@@ -162,6 +170,7 @@ def compare_titles(reference: Digest, file: Digest) -> Comparison:
         shown,
         picture_lines(pace, sound, reference.info.frame_rate, file.info.frame_rate),
         Edges(in_view.reference, in_view.file),
+        _least_piece_s(in_view.file),
     )
     picture = without_replaced(
         picture,
@@ -221,7 +230,7 @@ def picture_lines(
     sound_pace = longest(sound).pace if sound else None
     if sound_pace is not None and pace != 1 and abs(sound_pace / pace - 1) < _SAME_PACE:
         pace = sound_pace
-    return Lines(pace, jump_s, noise_s, sound_pace)
+    return Lines(pace, jump_s, noise_s, sound_pace, HOP_S)
 
 
 def _as_due(
@@ -295,7 +304,8 @@ def _sound_pieces(reference: Digest, file: Digest) -> tuple[Piece, ...]:
     """
     edges = Edges(reference.sound_features, file.sound_features)
     coarse, pace = matches(reference.sound_features, file.sound_features)
-    parts = pieces(coarse, _sound_lines(pace, _COARSE_JUMP_S), edges)
+    least_s = _least_piece_s(file.sound_features)
+    parts = pieces(coarse, _sound_lines(pace, _COARSE_JUMP_S), edges, least_s)
     for window_s in _FINE_WINDOWS_S:
         sharp: list[WindowMatch] = []
         for part in parts:
@@ -307,8 +317,15 @@ def _sound_pieces(reference: Digest, file: Digest) -> tuple[Piece, ...]:
         sharp.sort(key=lambda match: match.file_s)
         if parts:  # a slip of the sample rate is a pace of its own
             pace = longest(parts).pace
-        parts = pieces(sharp, _sound_lines(pace, _SOUND_JUMP_S), edges)
+        parts = pieces(sharp, _sound_lines(pace, _SOUND_JUMP_S), edges, least_s)
     return parts
+
+
+def _least_piece_s(file: Features) -> float:
+    """How long a piece must be. That of a short title is hardly longer than a window, less where
+    little moves or sounds at its ends.
+    """
+    return min(LEAST_WINDOW_S, _LEAST_SHARE * (file.end_s - file.start_s))
 
 
 def _sound_lines(pace: float, jump_s: float) -> Lines:

@@ -50,7 +50,8 @@ def edits(
     """The edits that explain these pieces, in order of time. An edit made to both sound and picture
     is listed once.
     """
-    heard = list(_of_stream("sound", sound, file, reference))
+    cuts = tuple(_of_stream("sound", sound, file, reference))
+    heard = list(cuts)
     out: list[Edit] = []
     for shown in _of_stream("picture", picture, file, reference):
         same = next((each for each in heard if _alike(each, shown)), None)
@@ -62,7 +63,8 @@ def edits(
             heard.remove(blurred)
             out.append(replace(blurred, stream="both"))
         else:
-            out.append(shown)
+            beside = next((each for each in cuts if _is_beside(shown, each)), None)
+            out.append(shown if beside is None else _as_cut(shown, beside))
     return tuple(sorted([*out, *heard], key=lambda each: (each.start_s, each.kind)))
 
 
@@ -80,16 +82,41 @@ def _blurs(shown: Edit, heard: Edit) -> bool:
     """Whether an edit of the picture is that of the sound, listed as another picture in place of
     some of the reference only because pictures next to the cut were not found.
     """
+    return _is_beside(shown, heard) and abs(_longer_s(shown) - _longer_s(heard)) <= _AS_LONG_S
+
+
+def _is_beside(shown: Edit, heard: Edit) -> bool:
+    """Whether an edit of the picture, listed as `_blurs` says, lies at a cut of the sound, which
+    inserts or removes as well.
+    """
     ours_s, theirs_s = shown.end_s - shown.start_s, shown.reference_end_s - shown.reference_start_s
-    heard_s = heard.end_s - heard.start_s - (heard.reference_end_s - heard.reference_start_s)
     return (
         shown.kind == "replaced"
         and heard.kind in ("inserted", "removed")
         and min(ours_s, theirs_s) <= _BLURRED_S
-        and abs(ours_s - theirs_s - heard_s) <= _AS_LONG_S
+        and heard.kind == ("inserted" if _longer_s(shown) > 0 else "removed")
+        and abs(_longer_s(shown)) >= _LEAST_S["picture"]
         and shown.start_s - _ALIKE_S <= heard.start_s
         and heard.end_s <= shown.end_s + _ALIKE_S
     )
+
+
+def _as_cut(shown: Edit, heard: Edit) -> Edit:
+    """An edit of the picture beside one of the sound that is longer or shorter: only the difference
+    between what was there and what is there now, at the cut of the sound.
+    """
+    longer_s = _longer_s(shown)
+    kept_s = min(shown.end_s - shown.start_s, shown.reference_end_s - shown.reference_start_s)
+    before_s = min(max(heard.start_s - shown.start_s, 0.0), kept_s)
+    at_s, from_s = shown.start_s + before_s, shown.reference_start_s + before_s
+    if longer_s > 0:
+        return Edit("inserted", shown.stream, at_s, at_s + longer_s, from_s, from_s)
+    return Edit("removed", shown.stream, at_s, at_s, from_s, from_s - longer_s)
+
+
+def _longer_s(edit: Edit) -> float:
+    """By how much an edit makes the title longer; negative: shorter."""
+    return edit.end_s - edit.start_s - (edit.reference_end_s - edit.reference_start_s)
 
 
 def _of_stream(

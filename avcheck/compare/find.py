@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 RATE_HZ = 100  # rows of a track a second
 WINDOW_S = 8.0
 LEAST_WINDOW_S = 4.0
+SHORTEST_S = 3.8  # of a title of some 4 s: its windows, and what it must have to be aligned
 HOP_S = 2.0
 # Short windows are tried in gaps up to this long: each is searched for in the whole reference
 _LONGEST_GAP_S = 60.0
@@ -223,7 +224,7 @@ def _windows(track: Features) -> tuple[int, list[int]]:
     are shorter, and nearer to each other.
     """
     count = len(track.rows)
-    length = max(_rows(LEAST_WINDOW_S), min(_rows(WINDOW_S), 2 * count // 3))
+    length = max(_rows(SHORTEST_S), min(_rows(WINDOW_S), 2 * count // 3))
     if count < length:
         return length, []
     hop = max(1, min(_rows(HOP_S), (count - length) // _LEAST_WINDOWS))

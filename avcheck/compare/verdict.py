@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -9,7 +10,7 @@ from itertools import pairwise
 from avcheck._version import __version__
 from avcheck.compare.align import Piece
 from avcheck.compare.comparison import Comparison, Digest, SyncChange
-from avcheck.compare.find import LEAST_WINDOW_S
+from avcheck.compare.find import SHORTEST_S
 from avcheck.record.edits import TIMES, Edit
 from avcheck.record.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
 from avcheck.verdict.judge import against
@@ -60,10 +61,11 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
         duration_s=comparison.duration_s,
         avcheck_version=__version__,
     )
-    if comparison.duration_s < LEAST_WINDOW_S:
+    if comparison.duration_s < SHORTEST_S:
+        has_s = math.floor(10 * comparison.duration_s) / 10  # 3.78 s are not 3.8 s
         why = (
-            f"only {comparison.duration_s:.1f} s of the file has both pictures and sound; aligning "
-            f"takes {LEAST_WINDOW_S:g} s"
+            f"only {has_s:.1f} s of the file has both pictures and sound; aligning takes "
+            f"{SHORTEST_S:g} s"
         )
         return replace(plain, reason=why, reason_code="too_short", confidence=round(share, 4))
     if share < _LEAST_ALIGNED:
