@@ -111,6 +111,7 @@ def test_one_reference_goes_with_every_file(masters: Path, out: Path) -> None:
     [
         ("masters", "out/a.mp4", "is a directory and"),
         ("gone.mov", "out", "no such file"),
+        ("masters", "gone", "no such file"),
         ("https://example.org/a.mp4", "out/a.mp4", "is a URL"),
     ],
 )

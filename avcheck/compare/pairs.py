@@ -48,8 +48,8 @@ def pair(
         references are errors.
 
     Raises:
-        UsageError: One of the two is a URL, a folder is the reference of a file, or the only
-            reference cannot be read.
+        UsageError: One of the two is a URL, a folder is the reference of a file or of nothing, or
+            the only reference cannot be read.
     """
     for each in (reference, file):
         if is_url(each):
@@ -59,6 +59,8 @@ def pair(
         raise UsageError(
             f"{reference} is a directory and {file} is a file; give two files or two directories"
         )
+    if reference.is_dir() and not file.exists():  # else every reference would lack its file
+        raise UsageError(f"{file}: there is no such file or directory; check the path")
     everything = Selection(exclude=selection.exclude)
     masters = discover([reference], tolerance, None, everything, on_read)
     versions = discover([file], tolerance, None, everything, on_read)
