@@ -217,6 +217,21 @@ def test_a_film_that_jumps_out_of_sync_is_out_of_sync() -> None:
     )
 
 
+@pytest.mark.parametrize("first", [3, 6])
+@pytest.mark.parametrize("last", [3, 6])
+def test_two_segments_between_two_jumps_are_a_part(first: int, last: int) -> None:
+    """A title of several recordings, one of which is short: its sound is the worst of all."""
+    judgement = verdict(film([20.0] * first + [220.0] * 2 + [-140.0] * last, noise=0.3))
+    assert jumps_at(judgement, 10.0 * first, 10.0 * (first + 2))
+    assert [each.start_offset_ms for each in judgement.stretches] == pytest.approx(
+        [20.0, 220.0, -140.0], abs=8
+    )
+    assert judgement.offset_ms == pytest.approx(220.0, abs=8)
+    # One such segment is an outlier
+    judgement = verdict(film([20.0] * first + [220.0] + [-140.0] * last, noise=0.3))
+    assert len(judgement.stretches) == 2
+
+
 def test_a_jump_is_followed_whatever_the_bias_of_the_network() -> None:
     biased = Calibration(bias_frames=3.0)
     judgement = verdict(film([0.0] * 3 + [-400.0] * 3), calibration=biased)

@@ -27,6 +27,7 @@ from avcheck.verdict.posterior import (
 )
 
 LEAST_USEFUL_S = 2  # of moving pictures and sound, for an offset
+_LEAST_TOGETHER = 2  # sure segments that agree, of a stretch between two others
 
 
 def sure_course(
@@ -41,7 +42,10 @@ def sure_course(
     whole: the estimate for a constant offset; `seams_s` as in `judge`.
     """
     tried = _tried(segments, curves, whole, calibration, seams_s)
-    return next((each for each in tried if each[1] >= calibration.decide), None)
+    first = next((each for each in tried if each[1] >= calibration.decide), None)
+    if first is None:
+        return None
+    return _jumping_more_often(first[0], segments, curves, calibration) or first
 
 
 def _tried(
@@ -113,6 +117,39 @@ def _apart(
     sure = [each for each in segments if each.confidence >= least]
     apart = jumping_at(sure, [segment.start_s for segment in sure])
     return apart if explained or 2 * len(sure) >= useful else None
+
+
+def _jumping_more_often(
+    course: Course,
+    segments: Sequence[Segment],
+    curves: Sequence[Curve],
+    calibration: Calibration,
+) -> tuple[Course, float] | None:
+    """The course that jumps more often than this one, which takes a stretch of two segments between
+    two others for outliers; None if none is sure.
+
+    By themselves two would be too few. In a file whose offset changes for sure, two neighbours
+    that are sure, and agree, are no chance.
+    """
+    if not course.changes or course.drift_ms_per_min is not None:
+        return None
+    useful = sum(int(each.useful.sum()) >= LEAST_USEFUL_S for each in curves)
+    least = 1 - (1 - calibration.decide) / max(useful, 1)
+    sure = [each for each in segments if each.confidence >= least]
+    finer = jumping_at(sure, [segment.start_s for segment in sure])
+    if finer is None or len(finer.stretches) <= len(course.stretches):
+        return None
+    for stretch in finer.stretches:
+        inside = [each for each in sure if stretch.start_s <= each.start_s < stretch.end_s]
+        if len(inside) < _LEAST_TOGETHER:
+            return None
+    here = int(np.argmin(np.abs(curves[0].shifts)))
+    likely, less = (
+        log_likelihood(_along(each, curves, calibration), calibration)[here]
+        for each in (finer, course)
+    )
+    confidence = _course_confidence(finer, curves, calibration)
+    return (finer, confidence) if likely > less and confidence >= calibration.decide else None
 
 
 def _along(
