@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from avcheck.evidence.stills import MOST, PARTS, illustrate, moments
-from avcheck.record.report import BlockResult, Report, Stretch
+from avcheck.record.report import BlockResult, PictureFacts, Report, Segment, Stretch
 
 Clip = Callable[..., Path]
 SECONDS = 20
@@ -69,6 +69,14 @@ def test_both_sides_of_a_jump_are_seen() -> None:
 def test_a_file_without_any_attention_has_no_moment() -> None:
     assert moments(report(blocks=())) == ()
     assert moments(report(blocks=(BlockResult(0.0, 0.0, None),))) == ()
+
+
+def test_of_a_test_signal_its_events_are_shown() -> None:
+    events = tuple(Segment(1.5 + 2 * k, 1.5 + 2 * k, -100.0, 1.0) for k in range(9))
+    facts = PictureFacts(160, 120, "50", 0.0)
+    signal = report(measured_by="test_signal", segments=events, picture=facts)
+    assert moments(signal, most=3) == pytest.approx((1.51, 9.51, 17.51))
+    assert moments(dataclasses.replace(signal, segments=events[:2])) == pytest.approx((1.51, 3.51))
 
 
 def test_there_are_never_more_than_six() -> None:

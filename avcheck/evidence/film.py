@@ -67,8 +67,8 @@ def require_inside(at_s: float, end_s: float) -> None:
 
 
 def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> ShownPart:
-    """The part of a title to show: that which draws most of the attention and, if it can, lies in
-    one stretch.
+    """The part of a title to show: that which draws most of the attention, or has most events of a
+    test signal, and, if it can, lies in one stretch.
 
     Args:
         report: On the title.
@@ -92,6 +92,9 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
             each.start_s <= start_s and start_s + length_s <= each.end_s
             for each in report.stretches
         )
+        if report.measured_by == "test_signal":
+            until_s = start_s + length_s
+            return int(steady), sum(start_s <= each.start_s < until_s for each in report.segments)
         return int(steady), sum(block.attention for block in inside)
 
     return ShownPart(max(starts, key=weight, default=0.0), length_s)
@@ -169,7 +172,9 @@ class _Glows:
     """Where the attention falls in each second of a report."""
 
     def __init__(self, report: Report) -> None:
-        segments = report.detail.segments if report.detail else ()
+        # Of a test signal, what the network saw is not what the verdict rests on
+        detail = report.detail if report.measured_by == "network" else None
+        segments = detail.segments if detail else ()
         glows = [
             (block.start_s, segment, block) for segment in segments for block in segment.blocks
         ]

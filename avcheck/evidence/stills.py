@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from avcheck.errors import AvcheckError, CannotSeek
 from avcheck.media import Luma, Media, Sound, open_media
-from avcheck.rates import SAMPLE_RATE
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.record.report import BlockResult, Report
 
 MOST = 6
@@ -105,8 +105,10 @@ def moments(report: Report, most: int = MOST) -> tuple[float, ...]:
 
     The most attended blocks of each stretch in turn, so that both sides of a jump are shown, then
     those outside every stretch; none close to another. Blocks with an offset of their own come
-    first.
+    first. Of a test signal, its events.
     """
+    if report.measured_by == "test_signal" and report.segments:
+        return _of_events(report, most)
     ranked = sorted(report.blocks, key=lambda block: (block.offset_ms is None, -block.attention))
     parts = [
         [each for each in ranked if part.start_s <= each.start_s < part.end_s]
@@ -123,6 +125,17 @@ def moments(report: Report, most: int = MOST) -> tuple[float, ...]:
         if all(abs(block.start_s - other.start_s) >= apart_s for other in chosen):
             chosen.append(block)
     return tuple(sorted(block.start_s + 0.5 for block in chosen))
+
+
+def _of_events(report: Report, most: int) -> tuple[float, ...]:
+    """Events of a test signal, evenly through the file: half a picture into each, as a flash may
+    begin at its picture's very time.
+    """
+    rate = report.picture.frame_rate if report.picture is not None else None
+    half_s = 0.5 / float(Fraction(rate) if rate else FRAME_RATE)
+    count = len(report.segments)
+    chosen = np.linspace(0, count - 1, min(most, count)).round().astype(int)
+    return tuple(report.segments[k].start_s + half_s for k in chosen)
 
 
 def _take(media: Media, time_s: float) -> Still | None:

@@ -32,8 +32,8 @@ class Frame:
 
 
 def frame(still: Still, report: Report) -> Frame:
-    """A still with the attention of its second over it; below it the sound, with a mark where the
-    sound of this picture lies.
+    """A still with the attention of its second over it, if the verdict rests on that; below it the
+    sound, with a mark where the sound of this picture lies.
     """
     at = moment(still.time_s)
     offset_ms = report.offset_at(still.time_s)
@@ -41,7 +41,7 @@ def frame(still: Still, report: Report) -> Frame:
         (
             block.attention
             for block in report.blocks
-            if block.start_s <= still.time_s < block.start_s + 1
+            if block.start_s <= still.time_s < block.start_s + 1 and report.measured_by == "network"
         ),
         None,
     )
@@ -69,6 +69,8 @@ def _picture(still: Still, report: Report) -> Markup:
 
 
 def _places(report: Report, time_s: float) -> tuple[SegmentDetail, BlockPlaces] | None:
+    if report.measured_by != "network":  # what it saw is not what the verdict rests on
+        return None
     for segment in report.detail.segments if report.detail else ():
         for block in segment.blocks:
             if block.start_s <= time_s < block.start_s + 1 and block.cells:
