@@ -231,6 +231,22 @@ def test_what_is_still_off_is_taken_out_of_the_old_file_once_more(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "fixed.mkv"]
 
 
+def test_a_jump_that_was_left_is_cut_and_said(tmp_path: Path) -> None:
+    source = tiles(
+        tmp_path / "film.mkv", 6.0, play=lambda at_s: noise(at_s + 0.1 + 0.2 * (at_s > 3))
+    )
+    target = tmp_path / "fixed.mkv"
+    first = measured(Stretch(0.0, 6.0, 100.0, 100.0))
+    after = measured(Stretch(0.0, 2.8, 0.0, 0.0), Stretch(3.6, 6.0, 200.0, 200.0))
+    result = fix_file(source, target, FixSettings(), checks(first, after, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    assert result.notes[-1] == (
+        "what was left jumps somewhere from 2.8 to 3.4 s of that file; the sound is cut halfway, "
+        "and near it may still be off"
+    )
+    assert [place_ms(target, at_s) for at_s in (1.0, 4.5)] == pytest.approx([0, 0], abs=1.0)
+
+
 @pytest.mark.parametrize(("name", "second_ms"), [("film.mp4", -250.0), ("film.avi", 500.0)])
 def test_a_drift_after_a_jump_is_resampled_away(
     name: str, second_ms: float, tmp_path: Path

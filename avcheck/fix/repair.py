@@ -162,7 +162,11 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
             return outcome
         plan = _planned(source, target, further, wanted, before)
         left = f"the first new file was not in sync ({_says(outcome.after)})"
-        notes = (*start.notes, f"{left}; what was left was taken out too, from IN once more")
+        notes = (
+            *start.notes,
+            f"{left}; what was left was taken out too, from IN once more",
+            *_cuts_of_the_rest(outcome.after),
+        )
         return _fixed(plan, target, replace(start, moves=_rounded(further), notes=notes), check)
     except Refused as error:
         return replace(start, status="refused", reason=str(error))
@@ -225,6 +229,16 @@ def _further(way: Moves, outcome: Outcome) -> Moves | None:
     if after.verdict != "out_of_sync" and after.reason_code != "borderline":
         return None
     return moves.then(way, moves.of(after), clock.later_ms / 1000)
+
+
+def _cuts_of_the_rest(after: Report | None) -> tuple[str, ...]:
+    """Where the sound is cut at the jumps that were left in the first new file, in words."""
+    return tuple(
+        f"what was left jumps somewhere from {low_s:.1f} to {high_s:.1f} s of that file; the sound "
+        "is cut halfway, and near it may still be off"
+        for low_s, high_s in ([] if after is None else moves.jumps_of(after))
+        if low_s < high_s
+    )
 
 
 class _Partial:
