@@ -300,15 +300,18 @@ def test_a_file_too_short_to_be_aligned_says_so() -> None:
 @pytest.mark.parametrize("seconds", [4.0, 4.2, 4.6])
 def test_four_seconds_of_a_title_are_aligned(tmp_path: Path, seconds: float) -> None:
     play = noise(20.0)
-    clips = (("whole.mkv", 12.0, 0.0, 0.0), ("short.mkv", seconds, 5.0, 0.12))
-    for name, length_s, start_s, late_s in clips:
+
+    def clip_of(name: str, length_s: float, start_s: float, late_s: float) -> None:
         make_clip(
             tmp_path / name,
             seconds=length_s,
-            draw=lambda time_s, start_s=start_s: scenery(start_s + time_s),
-            play=lambda times_s, at_s=start_s - late_s: play(times_s + at_s),
+            draw=lambda time_s: scenery(start_s + time_s),
+            play=lambda times_s: play(times_s + start_s - late_s),
             size=(160, 90),
         )
+
+    clip_of("whole.mkv", 12.0, 0.0, 0.0)
+    clip_of("short.mkv", seconds, 5.0, 0.12)
     with (
         closing(read_title(tmp_path / "whole.mkv")) as reference,
         closing(read_title(tmp_path / "short.mkv")) as file,
