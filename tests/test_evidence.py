@@ -30,7 +30,7 @@ from avcheck.evidence.panel import (
     picture,
 )
 from avcheck.rates import FRAME_RATE
-from avcheck.record.detail import BlockPlaces, SegmentDetail
+from avcheck.record.detail import BlockPlaces, Detail, SegmentDetail
 from avcheck.record.report import (
     BlockResult,
     PictureFacts,
@@ -40,6 +40,7 @@ from avcheck.record.report import (
 )
 from tests.support import fake_scan
 from tests.support.clips import click_time_s
+from tests.support.page_reports import MEDIA
 
 Clip = Callable[..., Path]
 EVENT_S = 4.0
@@ -70,6 +71,13 @@ def report(
 
 def test_the_seconds_that_draw_most_attention_are_shown() -> None:
     assert telling_span(report(attention={9: 0.3, 11: 0.3, 13: 0.2}), 5.0) == ShownPart(9.0, 5.0)
+
+
+def test_of_a_test_signal_the_seconds_with_most_events_are_shown() -> None:
+    events = tuple(Segment(at_s, at_s + 0.1, -200.0, 1.0) for at_s in (2.0, 11.2, 12.2, 13.2))
+    made = replace(report(attention={2: 0.9}), measured_by="test_signal", segments=events)
+    span = telling_span(made, 5.0)
+    assert span.start_s <= 11.2 < 13.2 < span.end_s
 
 
 def test_a_jump_does_not_lie_in_them_where_that_can_be() -> None:
@@ -229,6 +237,10 @@ def test_the_attention_glows_where_it_falls() -> None:
     assert (row // 20, column // 20) == (2, 12)  # cells are 40 px, the colour planes half as large
     assert (canvas.u[:, :160] == 128).all()
     assert glow_of(segment, BlockPlaces(0.0, ())) is None
+    detailed = replace(report(), detail=Detail((), (segment,), MEDIA))
+    assert film._Glows(detailed).at(0.5) is not None
+    # Of a test signal it is not what the verdict rests on
+    assert film._Glows(replace(detailed, measured_by="test_signal")).at(0.5) is None
 
 
 @pytest.mark.parametrize("size", [(90, 160), (160, 90), (120, 300), (1, 1)])
