@@ -109,14 +109,31 @@ def _apart(
     calibration: Calibration,
 ) -> Course | None:
     """The course that each sure segment shows by itself; None if it does not change."""
-    useful = sum(int(each.useful.sum()) >= LEAST_USEFUL_S for each in curves)
+    useful = _useful(curves)
     explained = whole.confidence >= calibration.decide  # by one offset
-    least = calibration.decide
-    if explained:  # the more segments there are, the sooner one of them strays by chance
-        least = 1 - (1 - calibration.decide) / max(useful, 1)
-    sure = [each for each in segments if each.confidence >= least]
-    apart = jumping_at(sure, [segment.start_s for segment in sure])
+    least = _least_beside_others(useful, calibration) if explained else calibration.decide
+    sure, apart = _of_the_sure(segments, least)
     return apart if explained or 2 * len(sure) >= useful else None
+
+
+def _useful(curves: Sequence[Curve]) -> int:
+    """How many segments have enough to show an offset."""
+    return sum(int(each.useful.sum()) >= LEAST_USEFUL_S for each in curves)
+
+
+def _least_beside_others(useful: int, calibration: Calibration) -> float:
+    """The confidence that one of so many segments needs: the more there are, the sooner one of them
+    strays by chance.
+    """
+    return 1 - (1 - calibration.decide) / max(useful, 1)
+
+
+def _of_the_sure(segments: Sequence[Segment], least: float) -> tuple[list[Segment], Course | None]:
+    """The segments with this confidence, and the course that jumps wherever these do; None if they
+    do not.
+    """
+    sure = [each for each in segments if each.confidence >= least]
+    return sure, jumping_at(sure, [segment.start_s for segment in sure])
 
 
 def _jumping_more_often(
@@ -133,10 +150,7 @@ def _jumping_more_often(
     """
     if not course.changes or course.drift_ms_per_min is not None:
         return None
-    useful = sum(int(each.useful.sum()) >= LEAST_USEFUL_S for each in curves)
-    least = 1 - (1 - calibration.decide) / max(useful, 1)
-    sure = [each for each in segments if each.confidence >= least]
-    finer = jumping_at(sure, [segment.start_s for segment in sure])
+    sure, finer = _of_the_sure(segments, _least_beside_others(_useful(curves), calibration))
     if finer is None or len(finer.stretches) <= len(course.stretches):
         return None
     for stretch in finer.stretches:
