@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from avcheck.machine.memory import keep_memory
+from avcheck.machine.memory import keep_few_kernels, keep_memory
 
 
 @pytest.fixture
@@ -66,3 +66,15 @@ def test_elsewhere_nothing_is_asked(
     monkeypatch.setattr(ctypes, "CDLL", missing)
     keep_memory()
     assert not asked
+
+
+def test_few_kernels_are_kept_unless_the_user_says_how_many() -> None:
+    name, old_name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"
+    for given in ({}, {name: ""}):
+        environment = dict(given)
+        keep_few_kernels(environment)
+        assert environment == {name: "192"}
+    for set_up in ({name: "5"}, {old_name: "5"}):
+        environment = dict(set_up)
+        keep_few_kernels(environment)
+        assert environment == set_up

@@ -139,9 +139,17 @@ def test_what_is_seen_does_not_depend_on_how_many_pictures_are_seen_at_a_time() 
     trunk.on_seen = lambda count, side: reported.append((count, side))
     with torch.inference_mode():
         in_turn, same_grid = trunk(pictures)
-    assert reported == [(25, 42), (25, 42), (11, 42)]
+    assert reported == [(27, 42), (25, 42), (9, 42)]
     assert grid == same_grid
     assert torch.allclose(at_once, in_turn, atol=1e-4)
+
+
+def test_ten_seconds_are_seen_in_turns_of_one_size() -> None:
+    """For every other size all layers are compiled anew."""
+    pictures = torch.zeros((1, 250, 32, 32), dtype=torch.uint8)
+    reach = TINY.stem_frames // 2
+    turns = list(trunks_module.in_turn(pictures, 25, TINY))
+    assert [turn.shape[1] - 2 * reach for turn in turns] == 10 * [25]
 
 
 def test_time_is_looked_along_alike_at_one_place_and_at_many() -> None:

@@ -24,7 +24,7 @@ from avcheck.batch.base import Answer, Done, Limits, Lost
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.machine.cores import cores, wait_patiently
 from avcheck.machine.loading import never_compile
-from avcheck.machine.memory import keep_memory
+from avcheck.machine.memory import keep_few_kernels, keep_memory
 from avcheck.settings import OnProgress
 
 START_S = 300.0  # a worker not ready by then is taken to hang; loading takes a few seconds
@@ -140,6 +140,7 @@ def _work(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))
     wait_patiently()
+    keep_few_kernels()
     never_compile()
     try:
         with suppress(EOFError, OSError):  # the parent is gone, or wants no more

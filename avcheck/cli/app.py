@@ -26,6 +26,7 @@ from avcheck.cli.screen import complain
 from avcheck.cli.usage import WRONG_USAGE, explain
 from avcheck.errors import AvcheckError, is_disk_full
 from avcheck.machine.cores import wait_patiently
+from avcheck.machine.memory import keep_few_kernels
 from avcheck.record.report import BUG
 
 __all__ = ["app", "main"]
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     wait_patiently()
+    keep_few_kernels()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a stand-in may not have it

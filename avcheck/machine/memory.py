@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import MutableMapping
 from contextlib import suppress
 
 # mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (at most 32 MB) in bytes, M_MMAP_MAX
@@ -11,6 +12,9 @@ from contextlib import suppress
 _TRIM, _PAD, _MMAP_FROM, _MMAP_MAX = -1, -2, -3, -4
 _CHECKING = ((_TRIM, 2**31 - 1), (_MMAP_FROM, 32 * 2**20))
 _LEARNING = ((_TRIM, 2**31 - 1), (_PAD, 256 * 2**20), (_MMAP_MAX, 0))
+# Where oneDNN reads how many kernels it keeps: today's name, and the one before
+_KERNELS_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")
+_KERNELS = "192"
 
 
 def keep_memory(*, all_sizes: bool = False) -> None:
@@ -36,6 +40,20 @@ def keep_memory(*, all_sizes: bool = False) -> None:
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, nothing worse
+
+
+def keep_few_kernels(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Make oneDNN, which computes PyTorch's convolutions, keep fewer of the kernels that it
+    compiles, unless the environment decides how many.
+
+    It compiles one for every shape and keeps 1,024, with AMX some 400 MB: a worker that checks
+    files of many sizes would hold that for good. A check of one file comes back to about 150.
+
+    It has an effect until torch is loaded, and on processes started from here. It concerns the
+    whole process, so only avcheck's own programs call it.
+    """
+    if not any(environment.get(name) for name in _KERNELS_KEPT):
+        environment[_KERNELS_KEPT[0]] = _KERNELS
 
 
 def give_back() -> None:

@@ -274,6 +274,9 @@ def in_turn(
     """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the
     first layer sees before and after; beyond either end the picture stands still. `on_seen` is
     called as they are handed out.
+
+    The first time takes as many more as the layers need ahead, so that nearly every time has
+    `step` results: for every other number, oneDNN compiles all layers anew.
     """
     reach = config.stem_frames // 2
     device_kind = pictures.device.type
@@ -285,7 +288,10 @@ def in_turn(
     odd = (0, pictures.shape[3] % 2, 0, pictures.shape[2] % 2)
     work = 0
     before: Tensor | None = None
-    for piece in torch.split(pictures, step, dim=1):
+    ahead, later = pictures.tensor_split([step + reach], dim=1)
+    for piece in (ahead, *torch.split(later, step, dim=1)):
+        if not piece.shape[1]:
+            continue
         flat = F.pad(local_contrast(piece.float(), config.contrast_px).to(kind), odd)
         work += flat.shape[1]
         parts = [flat[:, :1].expand(-1, reach, -1, -1) if before is None else before, flat]

@@ -56,10 +56,12 @@ class Larger:
 
     def run(self, run: slice) -> Pictures:
         """The pictures in `run`, (T, H, W), without copying any others."""
-        blocks = self.inside[run.start // BLOCK_FRAMES : -(-run.stop // BLOCK_FRAMES)]
-        first = run.start // BLOCK_FRAMES * BLOCK_FRAMES
-        whole = np.concatenate([block.pictures for block in blocks])
-        return whole[run.start - first : run.stop - first]
+        parts = []
+        for number in range(run.start // BLOCK_FRAMES, math.ceil(run.stop / BLOCK_FRAMES)):
+            first = number * BLOCK_FRAMES
+            pictures = self.inside[number].pictures
+            parts.append(pictures[max(0, run.start - first) : run.stop - first])
+        return np.concatenate(parts)
 
     def cut(self, corner: tuple[int, int, int, int], strayed: NDArray[np.float64]) -> Pictures:
         """The part `corner` (top, left, height, width; px) of each picture, moved back by as much

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.network.trunks import PLACE_PX, end_to_end
+from avcheck.network.trunks import PLACE_PX, end_to_end, pictures_at_a_time
 from avcheck.network.weights import Loaded
-from avcheck.reading.blocks import BLOCK_FRAMES
 from avcheck.reading.stabilise import shake, steadied, views
 from avcheck.verdict.posterior import Place
 
@@ -146,7 +145,8 @@ def look_as_it_is(
             scaled = source
             if level != short:
                 size = [max(16, round(side * level / short)) for side in pictures.shape[1:]]
-                # A second at a time stays in the processor's cache.
+                # A few at a time stay in the processor's cache: large pictures take a third less
+                # time.
                 scaled = end_to_end(
                     (
                         F.interpolate(
@@ -156,7 +156,7 @@ def look_as_it_is(
                             antialias=True,
                             align_corners=False,
                         )
-                        for part in torch.split(source, BLOCK_FRAMES, dim=1)
+                        for part in torch.split(source, pictures_at_a_time(source), dim=1)
                     ),
                     source.shape[1],
                 )

@@ -370,13 +370,13 @@ def _searched(
     for at in range(first, last, CHUNK):
         end = min(at + CHUNK, last)
         around = slice(max(0, at - AROUND), min(larger.count, end + AROUND))
-        pictures, strayed = larger.run(around), larger.strayed[around]
+        strayed = larger.strayed[around]
         like: list[list[Tensor]] = [[] for _ in sounds]
         grid = ()
         for stray in views(strayed, unsteadied=search.unsteadied):
             view = look_as_it_is(
-                steadied(pictures, stray),
-                np.ones(len(pictures), np.bool_),
+                steadied(larger.run(around), stray),
+                np.ones(len(stray), np.bool_),
                 0.0,
                 model,
                 (search.side,),

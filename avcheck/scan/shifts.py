@@ -90,15 +90,10 @@ def compare(
         if (places := model.net.config.keep_places) is not None:
             keep = places_by(like, places)[0]
             picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
-        block_match = torch.cat(
-            [
-                model.net.match(
-                    picture[:, at : at + BLOCK_FRAMES],
-                    sound[:, at : at + BLOCK_FRAMES + 2 * MAX_SHIFT],
-                    mask[:, :, at : at + BLOCK_FRAMES],
-                )
-                for at in range(0, times, BLOCK_FRAMES)
-            ]
+        block_match = model.net.match(
+            picture.view(-1, BLOCK_FRAMES, *picture.shape[2:]),
+            sound[0].unfold(0, BLOCK_FRAMES + 2 * MAX_SHIFT, BLOCK_FRAMES).transpose(1, 2),
+            mask[0].view(len(SHIFTS), -1, BLOCK_FRAMES).transpose(0, 1),
         )
         asked = _likely(match[0])
         logits, attention, block_logits = model.net.head(

@@ -316,8 +316,8 @@ def mixed(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     excess = np.maximum(ratio.max(axis=-1, keepdims=True) - math.log(MOST_TELLING), 0.0)
     shares = _SHARES[:, None]
-    logs = np.log(shares) + (ratio - excess)[..., None, :]
-    return np.asarray(np.logaddexp(np.log1p(-shares), logs), np.float64)
+    # Nothing is too large for `exp`, and `np.logaddexp` takes up to four times as long
+    return np.asarray(np.log((1 - shares) + shares * np.exp(ratio - excess)[..., None, :]))
 
 
 def over_shares(logs: NDArray[np.float64]) -> NDArray[np.float64]:
