@@ -73,7 +73,7 @@ def test_few_kernels_are_kept_unless_the_user_says_how_many() -> None:
     for given in ({}, {name: ""}):
         environment = dict(given)
         keep_few_kernels(environment)
-        assert environment == {name: "192"}
+        assert environment == {name: "256"}
     for set_up in ({name: "5"}, {old_name: "5"}):
         environment = dict(set_up)
         keep_few_kernels(environment)

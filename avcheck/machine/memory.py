@@ -14,7 +14,7 @@ _CHECKING = ((_TRIM, 2**31 - 1), (_MMAP_FROM, 32 * 2**20))
 _LEARNING = ((_TRIM, 2**31 - 1), (_PAD, 256 * 2**20), (_MMAP_MAX, 0))
 # Where oneDNN reads how many kernels it keeps: today's name, and the one before
 _KERNELS_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")
-_KERNELS = "192"
+_KERNELS = "256"
 
 
 def keep_memory(*, all_sizes: bool = False) -> None:
@@ -46,8 +46,8 @@ def keep_few_kernels(environment: MutableMapping[str, str] = os.environ) -> None
     """Make oneDNN, which computes PyTorch's convolutions, keep fewer of the kernels that it
     compiles, unless the environment decides how many.
 
-    It compiles one for every shape and keeps 1,024, with AMX some 400 MB: a worker that checks
-    files of many sizes would hold that for good. A check of one file comes back to about 150.
+    It compiles one for every shape and keeps 1,024: a worker that checks files of many sizes would
+    hold these for good. A check of one file uses about 190 again and again.
 
     It has an effect until torch is loaded, and on processes started from here. It concerns the
     whole process, so only avcheck's own programs call it.
