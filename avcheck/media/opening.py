@@ -92,6 +92,7 @@ class Opened:
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
+    sound_seams_are: SeamKind = "clock"  # what meets there
 
 
 def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:

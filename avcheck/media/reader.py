@@ -31,14 +31,18 @@ MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds p
 _SEAMS = {
     "clock": "its clock or its PIDs change {}; each part was checked by its own timestamps",
     "files": "files were joined in it {}; each was checked by its own timestamps",
-    "sound": (
-        "the clock or the PIDs of its sound file change {}; each part was checked by its own "
-        "timestamps"
-    ),
     "one": (
         "files were joined in it {}; they were checked as one, as FFmpeg and mpv play them, but "
         "other players show the first alone"
     ),
+}
+
+_SOUND_SEAMS = {
+    "clock": (
+        "the clock or the PIDs of its sound file change {}; each part was checked by its own "
+        "timestamps"
+    ),
+    "files": "files were joined in its sound file {}; each was heard after the one before",
 }
 
 
@@ -157,7 +161,8 @@ class Media:
         if self.seams_s:
             notes.append(_SEAMS[self._film.seams_are].format(_places(self.seams_s)))
         if self._film.sound_seams_s:
-            notes.append(_SEAMS["sound"].format(_places(self._film.sound_seams_s)))
+            seams = _SOUND_SEAMS[self._film.sound_seams_are]
+            notes.append(seams.format(_places(self._film.sound_seams_s)))
         if self._film.joined_bytes:
             notes.append(
                 "another file was joined to its end: players show the first alone, and the last "

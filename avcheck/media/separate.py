@@ -20,6 +20,7 @@ from avcheck.media.container import (
     open_container,
     open_source,
 )
+from avcheck.media.joined import joined_sounds
 from avcheck.media.mp4 import index_of
 from avcheck.media.opening import Opened, first_timeline_sound_s, joined_bytes
 from avcheck.media.packets import is_seekable
@@ -59,6 +60,10 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
         parts = _parts_of(path, survey_of(container, path, None), audio, track)
         if parts:
             return _with_parts(film, container, audio, _laid(film, parts, start_s))
+        files = [_later(part, start_s) for part in joined_sounds(path, container, track)]
+        if files:
+            joined = _with_parts(film, container, audio, (files, False))
+            return dataclasses.replace(joined, sound_seams_are="files")
         ahead_s = stream_clock_of(container, path).ahead_of(film.stream_clock)
         start_s = start_s if ahead_s is None else ahead_s
         heard = clock_of(container, path, audio)
@@ -146,6 +151,10 @@ def _next_era(
             return Era(tables.at, survey.end, tables.packets, programme, None, audio.id)
     except MediaError:
         return None
+
+
+def _later(part: StreamPart, by_s: float) -> StreamPart:
+    return StreamPart(part.start_s + by_s, part.end_s + by_s, part.source)
 
 
 def _laid(
