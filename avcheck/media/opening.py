@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -30,6 +31,7 @@ from avcheck.media.base import (
     no_pictures,
     no_sound,
 )
+from avcheck.media.coded_pcm import Coded, coded_in
 from avcheck.media.container import (
     VIDEO_FORMATS,
     Clock,
@@ -91,6 +93,7 @@ class Opened:
     seams_are: SeamKind = "clock"  # what meets at the seams
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
+    coded: Coded | None = None  # what channels of the sound hold in place of samples
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
     sound_seams_are: SeamKind = "clock"  # what meets there
 
@@ -182,7 +185,21 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
             joined_bytes(path),
+            coded=coded_sound(sound_source, audio) if wanted.own_sound and not layout else None,
         )
+
+
+def coded_sound(source: Source, audio: AudioStream | None) -> Coded | None:
+    """Which channels of a sound are coded data. Raises DecodeFailed if all of them are."""
+    coded = None if audio is None else coded_in(source, audio.codec_context.name)
+    if coded is not None and coded.whole:
+        raise DecodeFailed(
+            source.path,
+            f"its sound is {coded.kind} in the place of PCM samples, which players without a "
+            "decoder for it play as noise; decode it first, or choose another track with "
+            "--audio-track",
+        )
+    return coded
 
 
 def _upright(video: VideoStream, picture: VideoFrame | None) -> tuple[int, int, int]:
