@@ -70,6 +70,8 @@ SeamKind = Literal["clock", "files", "one"]
 # Formats whose mean rate is that of their ticks, not all of which show another picture
 _TICKING = frozenset({"avi", "dv", "gxf"})
 
+_STATING = frozenset({"mpeg1video", "mpeg2video"})  # codecs that always state how many are shown
+
 _TICKS_APART = 4  # pictures that are further apart do not follow each other tick by tick
 
 _FIRST_PICTURES = 8
@@ -250,6 +252,8 @@ def _rate_of(
         apart_s = _apart_s(source)
         if apart_s is not None and apart_s * own > _OF_A_PICTURE:
             rate = own
+    if own and video.codec_context.name in _STATING and container.format.name == "mpeg":
+        rate = own  # FFmpeg goes by a few times: 31.57 of a film with pulldown
     # PyAV 19 has a type of its own, which is no Fraction.
     return exact_rate(Fraction(rate.numerator, rate.denominator))
 
