@@ -8,25 +8,11 @@ of a CD has no bursts, only frames with a sync word of their own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
-
-from avcheck.machine.files import stamp
-from avcheck.media.base import PLANAR_MOST, Source, Tally
-from avcheck.media.container import open_source
-from avcheck.media.packets import decoded_frames, packets_of, prepare
-
-# Codecs that keep every bit, besides PCM itself
-_LOSSLESS = frozenset({"alac", "ape", "flac", "tak", "tta", "wavpack"})
-
-_LOOK_S = 0.6  # of sound, without the silence before it; E-AC-3 has the longest bursts, .13 s
-_SILENCE_S = 10.0  # of silence before it, at most
 
 # First and second sync word of a burst, as words of 16, 20 and 24 bits in the upper bits of 32
 _SYNC = (
@@ -61,103 +47,19 @@ _LEAST = 3  # bursts that follow each other regularly; one word alone can be any
 _APART = 256  # samples, the least from one burst to the next
 _UNEVEN = 2  # samples, as 1601 and 1602 take turns at 29.97 pictures a second
 
-_WHOLE_NUMBERS: dict[str, type[np.signedinteger[Any]]] = {"s16": np.int16, "s32": np.int32}
-
-_Samples = NDArray[np.signedinteger[Any]]
 _Words = NDArray[np.uint32]
 _Places = NDArray[np.intp]
 
 
-@dataclass(frozen=True)
-class Coded:
-    """What some channels of a sound hold in the place of samples."""
-
-    kind: str  # "Dolby E", for example
-    channels: tuple[int, ...]  # that hold it, counted from 0
-    whole: bool  # these are all
-
-
-def coded_in(source: Source, codec: str) -> Coded | None:
-    """What of a sound is coded data; None if all of it is sound, as the codec of its samples (by
-    FFmpeg's name) or its first second says. Raises as `open_container`.
-    """
-    if not (codec.startswith(("pcm_s16", "pcm_s24", "pcm_s32")) or codec in _LOSSLESS):
-        return None
-    return _coded(source, stamp(source.path))
-
-
-@lru_cache(maxsize=16)  # a title is heard in a hundred places
-def _coded(source: Source, _: tuple[int | None, int | None]) -> Coded | None:
-    words = _first_words(source)
-    if words is None:
-        return None
-    kinds: dict[int, str] = {}
-    for channel in range(words.shape[1]):
-        kind = _kind_of(words, channel)
-        if kind is not None:
-            kinds[channel] = kind
-    if not kinds:
-        return None
-    named = [kind for kind in kinds.values() if kind] or ["coded data"]
-    return Coded(named[0], tuple(kinds), len(kinds) == words.shape[1])
-
-
-def _first_words(source: Source) -> _Words | None:
-    """The first samples (n, channels) that are not silent, in the upper bits of 32; None if they
-    are no whole numbers.
-    """
-    parts: list[_Words] = []
-    silent, count = 0, 0
-    container, source = open_source(source)
-    with container:
-        stream = container.streams[source.index]
-        prepare(container, [stream], 1)
-        packets = packets_of(container, [stream], Tally(), source.retime)
-        for frame in decoded_frames(container, stream, Tally(), packets):
-            words = _words_of(frame)
-            if words is None or (parts and words.shape[1] != parts[0].shape[1]):
-                break
-            if not parts and not words.any():
-                silent += len(words)
-                if silent > _SILENCE_S * frame.sample_rate:
-                    break
-                continue
-            parts.append(words)
-            count += len(words)
-            if count > _LOOK_S * frame.sample_rate:
-                break
-    return np.concatenate(parts) if parts else None
-
-
-def _words_of(frame: AudioFrame) -> _Words | None:
-    samples = _samples_of(frame)
-    if not samples:
-        return None
-    words = np.stack(samples, axis=1).astype(np.int64).astype(np.uint32)
-    return words << np.uint32(32 - 8 * samples[0].itemsize)
-
-
-def _samples_of(frame: AudioFrame) -> list[_Samples]:
-    """The samples of each channel, as they lie in the frame; none of one that holds no whole
-    numbers.
-    """
-    kind = _WHOLE_NUMBERS.get(frame.format.name.removesuffix("p"))
-    count, channels = frame.samples, frame.layout.nb_channels
-    if kind is None or not count or (frame.format.is_planar and channels > PLANAR_MOST):
-        return []
-    if frame.format.is_planar:
-        return [np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes]
-    values = np.frombuffer(memoryview(frame.planes[0]), kind, count * channels)
-    return list(values.reshape(count, channels).T)
-
-
-def muted(frames: Iterator[AudioFrame], channels: Collection[int]) -> Iterator[AudioFrame]:
-    """The frames, with silence in these channels."""
-    for frame in frames:
-        for channel, samples in enumerate(_samples_of(frame)):
-            if channel in channels:
-                samples[:] = 0
-        yield frame
+def coded_kind(samples: NDArray[Any]) -> dict[int, str]:
+    """The channels of some samples (n, channels) that hold coded data, and its kind."""
+    if samples.dtype.kind != "i":
+        return {}
+    words = samples.astype(np.int64).astype(np.uint32) << np.uint32(32 - 8 * samples.itemsize)
+    each = ((channel, _kind_of(words, channel)) for channel in range(words.shape[1]))
+    kinds = {channel: kind for channel, kind in each if kind is not None}
+    named = next((kind for kind in kinds.values() if kind), "coded data")
+    return {channel: kind or named for channel, kind in kinds.items()}
 
 
 def _kind_of(words: _Words, channel: int) -> str | None:

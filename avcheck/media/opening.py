@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -31,7 +30,6 @@ from avcheck.media.base import (
     no_pictures,
     no_sound,
 )
-from avcheck.media.coded_pcm import Coded, coded_in
 from avcheck.media.container import (
     VIDEO_FORMATS,
     Clock,
@@ -60,6 +58,7 @@ from avcheck.media.sound import decode_sounds
 from avcheck.media.stream_clock import StreamClock, clock_at, stream_clock_of
 from avcheck.media.streams import of_programme, playing, tracks_of
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
+from avcheck.media.unheard import LTC, Unheard, unheard_in
 from avcheck.record.report import Track
 from avcheck.text.timecode import exact_rate
 
@@ -95,7 +94,7 @@ class Opened:
     seams_are: SeamKind = "clock"  # what meets at the seams
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
-    coded: Coded | None = None  # what channels of the sound hold in place of samples
+    unheard: Unheard | None = None  # channels of the sound that are none
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
     sound_seams_are: SeamKind = "clock"  # what meets there
 
@@ -139,9 +138,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
                 if wanted.own_sound:
                     raise
                 audio = None  # it is not what is checked
-        clocks = {video.index: clock}
-        if audio is not None:
-            clocks[audio.index] = heard
+        clocks = {video.index: clock} | ({} if audio is None else {audio.index: heard})
         picture, sound, at_end = first_frames(container, video, audio, clocks)
         if picture is None and at_end:
             raise no_pictures(path)
@@ -187,21 +184,22 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
             joined_bytes(path),
-            coded=coded_sound(sound_source, audio) if wanted.own_sound and not layout else None,
+            unheard=unheard_channels(sound_source, container)
+            if audio and wanted.own_sound
+            else None,
         )
 
 
-def coded_sound(source: Source, audio: AudioStream | None) -> Coded | None:
-    """Which channels of a sound are coded data. Raises DecodeFailed if all of them are."""
-    coded = None if audio is None else coded_in(source, audio.codec_context.name)
-    if coded is not None and coded.whole:
-        raise DecodeFailed(
-            source.path,
-            f"its sound is {coded.kind} in the place of PCM samples, which players without a "
-            "decoder for it play as noise; decode it first, or choose another track with "
-            "--audio-track",
-        )
-    return coded
+def unheard_channels(source: Source, container: InputContainer) -> Unheard | None:
+    """Which channels of a sound are none. Raises DecodeFailed if all of them are."""
+    unheard = None if source.index < 0 else unheard_in(source, container)
+    if unheard is None or not unheard.whole:
+        return unheard
+    what, remedy = unheard.kind, "choose another track with --audio-track"
+    if what != LTC:
+        what += " in the place of samples, which players without a decoder for it play as noise"
+        remedy = f"decode it first, or {remedy}"
+    raise DecodeFailed(source.path, f"its sound is {what}; {remedy}")
 
 
 def _upright(video: VideoStream, picture: VideoFrame | None) -> tuple[int, int, int]:

@@ -10,12 +10,12 @@ from typing import Any
 
 from avcheck.machine.cores import cores
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
-from avcheck.media.coded_pcm import Coded
 from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film
 from avcheck.media.sections import StreamsWanted, pictures_of, sounds_of
 from avcheck.media.separate import with_sound_of
 from avcheck.media.timeline import play_pictures, play_sounds
+from avcheck.media.unheard import Unheard
 from avcheck.record.report import Degraded, Track
 from avcheck.record.tracks import listed
 from avcheck.text.counted import counted
@@ -175,8 +175,8 @@ class Media:
                 "another file was joined to the end of its sound file: players play the first "
                 f"alone, and the last {self._film.sound_joined_bytes:,} bytes were not listened to"
             )
-        if self._film.coded is not None:
-            notes.append(_in_words(self._film.coded))
+        if self._film.unheard is not None:
+            notes += _in_words(self._film.unheard)
         timelines = shown._film.picture_timeline, self._film.sound_timeline
         if any(each is not None and each.other_speed for each in timelines):
             notes.append("its edit list plays some of it at another speed, which is not looked at")
@@ -326,10 +326,13 @@ def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, floa
     )
 
 
-def _in_words(coded: Coded) -> str:
-    numbers = listed([channel + 1 for channel in coded.channels])
-    channels = "channel {} of its sound is" if numbers.isdigit() else "channels {} of its sound are"
-    return f"{channels.format(numbers)} {coded.kind} in the place of samples: not listened to"
+def _in_words(unheard: Unheard) -> Iterator[str]:
+    """Which channels are no sound, a sentence for each kind."""
+    kinds = sorted({kind for _, kind in unheard.kinds})
+    for kind in kinds:
+        numbers = [channel + 1 for channel, each in unheard.kinds if each == kind]
+        are = "channel {} of its sound is" if len(numbers) == 1 else "channels {} of its sound are"
+        yield f"{are.format(listed(numbers))} {kind}, and not listened to"
 
 
 def _places(times_s: Sequence[float]) -> str:

@@ -24,9 +24,9 @@ from avcheck.media.joined import joined_sounds
 from avcheck.media.mp4 import index_of
 from avcheck.media.opening import (
     Opened,
-    coded_sound,
     first_timeline_sound_s,
     joined_bytes,
+    unheard_channels,
 )
 from avcheck.media.packets import is_seekable
 from avcheck.media.sections import StreamPart, survey_of, whole_of
@@ -90,7 +90,7 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             seekable=film.seekable and is_seekable(container),
             sound_timeline=timeline,
             sound_joined_bytes=joined_bytes(path),
-            coded=coded_sound(source, audio),
+            unheard=unheard_channels(source, container),
         )
 
 

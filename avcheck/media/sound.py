@@ -30,7 +30,6 @@ from avcheck.media.base import (
     frame_end_s,
     no_sound,
 )
-from avcheck.media.coded_pcm import coded_in, muted
 from avcheck.media.container import open_source
 from avcheck.media.joining import COUNTED, placed, without_counted
 from avcheck.media.mixing import Mixer, run_up_from_s
@@ -43,6 +42,7 @@ from avcheck.media.packets import (
     prepare,
     raise_if_memory_is_short,
 )
+from avcheck.media.unheard import muted, unheard_in
 from avcheck.rates import SAMPLE_RATE
 
 CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is at least this long, except the last one before a gap
@@ -270,9 +270,9 @@ def decode_sounds(
         tick_s = float(stream.time_base or 0)
         packets = packets_from(container, stream, tally, until_s, source)
         decoded = decoded_frames(container, stream, tally, packets)
-        coded = coded_in(source, stream.codec_context.name)
-        if coded is not None:
-            decoded = muted(decoded, coded.channels)
+        unheard = unheard_in(source, container)
+        if unheard is not None:
+            decoded = muted(decoded, unheard.channels)
         if container.format.name == "loas":
             decoded = _counted(decoded)
         frames = _usable(dated(decoded, source.origin_s, tally), tally, from_s, sought)
