@@ -185,6 +185,44 @@ def test_fragments_share_a_clock_near_zero_too(
     assert late_ms(film, audio_path=sound) == pytest.approx(40, abs=12)
 
 
+def packed(path: Path, at_s: float) -> Path:
+    """Puts a tag in front of sound without a container, that says when it is due in its stream."""
+    stamp = round(at_s * 90_000) % 2**33
+    body = b"com.apple.streaming.transportStreamTimestamp\0" + stamp.to_bytes(8, "big")
+    frame = b"PRIV" + len(body).to_bytes(4, "big") + bytes(2) + body
+    tag = b"ID3\x04" + bytes(2) + len(frame).to_bytes(4, "big") + frame
+    path.write_bytes(tag + path.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("picture_s", "sound_s"), [(7200, 7200.3), (7200, 7199.8), (1.4, 1.5), (95441.72, 1.0)]
+)
+@pytest.mark.parametrize(("suffix", "acodec"), [("aac", "aac"), ("mp3", "libmp3lame")])
+def test_packed_sound_says_when_it_is_due(
+    clip: Clip, suffix: str, acodec: str, picture_s: float, sound_s: float
+) -> None:
+    """HLS may have the sound of a stream without a container (RFC 8216, 3.4)."""
+    ahead_s = sound_s - picture_s + (TURN_S if picture_s > sound_s + 10 else 0)
+    film = clip("film.ts", start_s=picture_s, events_s=(4.0,), seconds=5, acodec=None)
+    options: dict[str, Any] = {"seconds": 5, "vcodec": None, "acodec": acodec}
+    sound = clip(f"sound.{suffix}", events_s=(4.04 - ahead_s,), **options)
+    plain_ms = late_ms(film, audio_path=sound) + 1000 * ahead_s
+    with open_media(film, audio_path=packed(sound, sound_s)) as file:
+        assert file.info.audio_clock == "stream"
+    assert late_ms(film, audio_path=sound) == pytest.approx(plain_ms, abs=0.1)
+    assert plain_ms == pytest.approx(40, abs=55)  # with the encoder's delay
+
+
+def test_packed_sound_of_another_stream_begins_with_the_film(clip: Clip) -> None:
+    film = clip("film.mp4", acodec=None)
+    sound = clip("sound.aac", vcodec=None, acodec="aac")
+    plain_ms = late_ms(film, audio_path=sound)
+    with open_media(film, audio_path=packed(sound, 1.5)) as file:
+        assert file.info.audio_clock == "film"
+    assert late_ms(film, audio_path=sound) == plain_ms
+
+
 @pytest.mark.parametrize(
     ("picture_s", "sound_s"),
     [(95434, 95436), (95440, 95445), (95445, 95440), (95442, 95443), (95443, 95437)],
