@@ -97,6 +97,8 @@ class Opened:
     unheard: Unheard | None = None  # channels of the sound that are none
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
     sound_seams_are: SeamKind = "clock"  # what meets there
+    # How long after the pictures such a file begins by their timecodes; it begins with them
+    timecode_ahead_s: float | None = None
 
 
 def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:

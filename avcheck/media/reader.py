@@ -175,6 +175,13 @@ class Media:
                 "another file was joined to the end of its sound file: players play the first "
                 f"alone, and the last {self._film.sound_joined_bytes:,} bytes were not listened to"
             )
+        ahead_s = self._film.timecode_ahead_s
+        if ahead_s is not None:
+            notes.append(
+                f"by their timecodes its sound file begins {abs(ahead_s):.2f} s "
+                f"{'after' if ahead_s > 0 else 'before'} the pictures; it was laid on the "
+                "beginning of the film, as by players"
+            )
         if self._film.unheard is not None:
             notes += _in_words(self._film.unheard)
         timelines = shown._film.picture_timeline, self._film.sound_timeline

@@ -42,6 +42,10 @@ from avcheck.media.transport import (
     apart,
     sections_of,
 )
+from avcheck.text.timecode import Timecode, is_timecode
+
+# Timecodes further apart are of two clocks, one of which may be the time of day
+_TIMECODES_APART_S = 600.0
 
 # iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
 # encoder put in front
@@ -91,7 +95,26 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             sound_timeline=timeline,
             sound_joined_bytes=joined_bytes(path),
             unheard=unheard_channels(source, container),
+            timecode_ahead_s=(
+                _timecode_ahead_s(container, audio, film.info) if ahead_s is None else None
+            ),
         )
+
+
+def _timecode_ahead_s(
+    container: InputContainer, audio: AudioStream, film: MediaInfo
+) -> float | None:
+    """How long after the first picture a broadcast wave begins, by the timecodes of both; None if
+    they begin together, or share no clock.
+    """
+    reference = str(container.metadata.get("time_reference", ""))
+    if not (reference.isdecimal() and int(reference) and audio.rate):
+        return None
+    if film.frame_rate is None or not is_timecode(film.timecode or ""):
+        return None
+    shown = Timecode.of(film.frame_rate, film.timecode)
+    ahead_s = int(reference) / audio.rate - float(shown.start / shown.rate)
+    return ahead_s if 1 / shown.rate <= abs(ahead_s) < _TIMECODES_APART_S else None
 
 
 def _info(
