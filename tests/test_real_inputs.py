@@ -185,6 +185,25 @@ def test_fragments_share_a_clock_near_zero_too(
     assert late_ms(film, audio_path=sound) == pytest.approx(40, abs=12)
 
 
+@pytest.mark.parametrize(
+    ("picture_s", "sound_s", "shared"),
+    [(20.8, 21.2, True), (3600.0, 3599.0, True), (0.0, 0.4, False), (20.8, 400.0, False)],
+)
+def test_tracks_of_a_call_keep_its_clock(
+    clip: Clip, picture_s: float, sound_s: float, shared: bool
+) -> None:
+    """A server records each track of a call in a Matroska of its own, which counts from the
+    beginning of the call; so does a live stream in WebM.
+    """
+    ahead_s = sound_s - picture_s if shared else 0.0
+    film = clip("film.mkv", start_s=picture_s, events_s=(3.0,), seconds=4, acodec=None)
+    options: dict[str, Any] = {"vcodec": None, "acodec": "flac", "seconds": 5}
+    sound = clip("sound.mka", start_s=sound_s, events_s=(3.04 - ahead_s,), **options)
+    with open_media(film, audio_path=sound) as file:
+        assert file.info.audio_clock == ("stream" if shared else "film")
+    assert late_ms(film, audio_path=sound) == pytest.approx(40, abs=1)
+
+
 def packed(path: Path, at_s: float) -> Path:
     """Puts a tag in front of sound without a container, that says when it is due in its stream."""
     stamp = round(at_s * 90_000) % 2**33

@@ -60,6 +60,8 @@ def stream_clock_of(container: InputContainer, path: Path) -> StreamClock:
     """The clock by which a file counts; zero for a kind of file that never has a stream's."""
     if container.format.name == "mpegts":
         return StreamClock(origin_s_of(container) % _TURN_S, turns=True)
+    if "matroska" in container.format.name:
+        return StreamClock(origin_s_of(container))
     if container.format.name in _PACKED:
         return _packed_clock(path)
     index = index_of(path)
