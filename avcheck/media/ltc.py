@@ -39,7 +39,8 @@ def _changes(samples: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     values = samples.astype(np.float64)
     at = np.flatnonzero((values[:-1] < 0) != (values[1:] < 0))
     before, after = values[at], values[at + 1]
-    return at + before / (before - after)
+    with np.errstate(invalid="ignore", over="ignore"):  # samples may be infinite
+        return np.asarray(at + before / (before - after), np.float64)
 
 
 def _bits_between(apart_s: NDArray[np.float64]) -> bytes | None:
