@@ -42,7 +42,7 @@ _KINDS = {
     28: "Dolby E",
 }
 
-_REST = 4  # samples of silence before a burst: none is as long as its frame lasts
+_REST = 4  # samples of silence before a burst, which is shorter than its frame lasts
 _LEAST = 3  # bursts that follow each other regularly; one word alone can be any sample
 _APART = 256  # samples, the least from one burst to the next
 _UNEVEN = 2  # samples, as 1601 and 1602 take turns at 29.97 pictures a second
