@@ -14,13 +14,15 @@ from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film
 from avcheck.media.sections import StreamsWanted, pictures_of, sounds_of
 from avcheck.media.separate import with_sound_of
-from avcheck.media.timeline import play_pictures, play_sounds
+from avcheck.media.timeline import Timeline, play_pictures, play_sounds
 from avcheck.media.unheard import Unheard
 from avcheck.record.report import Degraded, Track
 from avcheck.record.tracks import listed
 from avcheck.text.counted import counted
 
 _LEAST_UNSEEN_S = 0.5
+
+_LITTLE = 0.25  # the share of a track that an edit list shows, below which it is mentioned
 
 # Pictures or sound that go on alone for longer than this are mentioned
 _LEAST_ALONE_S, _LEAST_ALONE_SHARE = 2.0, 0.1
@@ -187,6 +189,7 @@ class Media:
         timelines = shown._film.picture_timeline, self._film.sound_timeline
         if any(each is not None and each.other_speed for each in timelines):
             notes.append("its edit list plays some of it at another speed, which is not looked at")
+        notes += _hidden(*timelines)
         notes += self._alone(picture, sound)
         if sound.lost:
             notes.append(counted(sound.lost, "damaged audio packet"))
@@ -331,6 +334,17 @@ def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, floa
         for start_s, end_s in merged
         if end_s - start_s >= _LEAST_UNSEEN_S
     )
+
+
+def _hidden(pictures: Timeline | None, sound: Timeline | None) -> list[str]:
+    """That an edit list shows little of what the file holds. Some players show more."""
+    for timeline, what in ((pictures, "pictures"), (sound, "sound")):
+        if timeline is not None and timeline.shown_s < _LITTLE * timeline.held_s:
+            return [
+                f"its edit list shows {timeline.shown_s:.1f} s of the {timeline.held_s:.1f} s of "
+                f"{what} that it holds"
+            ]
+    return []
 
 
 def _in_words(unheard: Unheard) -> Iterator[str]:
