@@ -163,3 +163,20 @@ def test_a_flac_behind_a_tag_is_one_file(clip: Clip) -> None:
     with open_media(film, audio_path=sound) as file:
         assert late_ms(file) == pytest.approx([40], abs=0.1)
         assert not file.degraded
+
+
+@pytest.mark.parametrize("seconds", [2, 2.0001])  # an odd number of bytes has one more
+def test_what_was_joined_to_a_wav_is_named(clip: Clip, seconds: float) -> None:
+    """Players play the first alone."""
+    options: dict[str, Any] = {"vcodec": None, "acodec": "pcm_u8", "seconds": seconds}
+    first = clip("first.wav", events_s=(1.04,), **options)
+    other = clip("other.wav", **options).read_bytes()
+    film = clip("film.mp4", acodec=None)
+    with open_media(film, audio_path=first) as file:
+        assert list(file.sounds())
+        assert not file.degraded
+    first.write_bytes(first.read_bytes() + other)
+    with open_media(film, audio_path=first) as file:
+        assert late_ms(file) == pytest.approx([40], abs=0.1)
+        assert file.degraded.unseen_bytes == len(other)
+        assert "joined to the end of its sound file" in file.degraded.notes[0]

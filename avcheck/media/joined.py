@@ -232,6 +232,20 @@ def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
     return file.read(count)
 
 
+def ignored_bytes(path: Path) -> int:
+    """How many bytes of another wav follow a wav, which players do not play. Raises OSError."""
+    with path.open("rb") as file:
+        head = _read_at(file, 0, 12)
+        size = int.from_bytes(head[4:8], "little")
+        at = 8 + size + size % 2
+        following = _read_at(file, at, 12) if _is_wav(head) else b""
+        return file.seek(0, io.SEEK_END) - at if _is_wav(following) else 0
+
+
+def _is_wav(head: bytes) -> bool:
+    return head.startswith(b"RIFF") and head.endswith(b"WAVE")
+
+
 def _of_avi(file: BinaryIO) -> Iterator[int]:
     """From list to list (`RIFF`): a long film continues in lists of another kind, `AVIX`."""
     at = 0

@@ -20,7 +20,7 @@ from avcheck.media.container import (
     open_container,
     open_source,
 )
-from avcheck.media.joined import joined_sounds
+from avcheck.media.joined import ignored_bytes, joined_sounds
 from avcheck.media.mp4 import index_of
 from avcheck.media.opening import (
     Opened,
@@ -93,7 +93,7 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             sounds=whole_of(source),
             seekable=film.seekable and is_seekable(container),
             sound_timeline=timeline,
-            sound_joined_bytes=joined_bytes(path),
+            sound_joined_bytes=joined_bytes(path) or ignored_bytes(path),
             unheard=unheard_channels(source, container),
             timecode_ahead_s=(
                 _timecode_ahead_s(container, audio, film.info) if ahead_s is None else None
