@@ -48,7 +48,7 @@ MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
 MAX_ATTACHMENTS = 1000  # the fonts of its subtitles, of a Matroska; nothing of them is decoded
 
-MAX_CHANNELS = 64  # of a sound track: what can be mixed
+MAX_CHANNELS = 128  # of a sound track, as a master of Dolby Atmos has
 
 # Pictures and packets that an mp4 may count without listing them: memory is set aside for each
 MAX_SAMPLES = 1 << 24

@@ -32,7 +32,7 @@ from avcheck.media.base import (
 )
 from avcheck.media.container import open_source
 from avcheck.media.joining import COUNTED, placed, without_counted
-from avcheck.media.mixing import Mixer, run_up_from_s
+from avcheck.media.mixing import Mixer, averaged, run_up_from_s
 from avcheck.media.packets import (
     dated,
     decoded_frames,
@@ -273,6 +273,7 @@ def decode_sounds(
         unheard = unheard_in(source, container)
         if unheard is not None:
             decoded = muted(decoded, unheard.channels)
+        decoded = averaged(decoded)
         if container.format.name == "loas":
             decoded = _counted(decoded)
         frames = _usable(dated(decoded, source.origin_s, tally), tally, from_s, sought)

@@ -15,10 +15,11 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from avcheck.machine.files import stamp
-from avcheck.media.base import PLANAR_MOST, Source, Tally
+from avcheck.media.base import Source, Tally
 from avcheck.media.coded_pcm import coded_kind
 from avcheck.media.container import open_source
 from avcheck.media.ltc import is_ltc
+from avcheck.media.mixing import samples_of
 from avcheck.media.packets import decoded_frames, packets_of, prepare
 
 LTC = "timecode (LTC)"
@@ -32,13 +33,6 @@ _NOT_ASKED = frozenset({"mpeg", "mpegts"})
 
 _LOOK_S = 0.6  # of sound, without the silence before it; E-AC-3 has the longest bursts, .13 s
 _SILENCE_S = 10.0  # of silence before it, at most
-
-_KINDS: dict[str, type[np.generic]] = {
-    "s16": np.int16,
-    "s32": np.int32,
-    "flt": np.float32,
-    "dbl": np.float64,
-}
 
 _Samples = NDArray[Any]
 
@@ -97,7 +91,7 @@ def _beginning(source: Source) -> tuple[str, int, _Samples | None]:
         codec = stream.codec_context.name
         packets = packets_of(container, [stream], Tally(), source.retime)
         for frame in decoded_frames(container, stream, Tally(), packets):
-            channels = _samples_of(frame)
+            channels = samples_of(frame)
             if not channels or (
                 parts
                 and (len(channels), frame.sample_rate, channels[0].dtype)
@@ -118,22 +112,10 @@ def _beginning(source: Source) -> tuple[str, int, _Samples | None]:
     return codec, rate, np.concatenate(parts) if parts else None
 
 
-def _samples_of(frame: AudioFrame) -> list[_Samples]:
-    """The samples of each channel, as they lie in the frame; none of a form that is not read."""
-    kind = _KINDS.get(frame.format.name.removesuffix("p"))
-    count, channels = frame.samples, frame.layout.nb_channels
-    if kind is None or not count or (frame.format.is_planar and channels > PLANAR_MOST):
-        return []
-    if frame.format.is_planar:
-        return [np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes]
-    values = np.frombuffer(memoryview(frame.planes[0]), kind, count * channels)
-    return list(values.reshape(count, channels).T)
-
-
 def muted(frames: Iterator[AudioFrame], channels: Collection[int]) -> Iterator[AudioFrame]:
     """The frames, with silence in these channels."""
     for frame in frames:
-        for channel, samples in enumerate(_samples_of(frame)):
+        for channel, samples in enumerate(samples_of(frame)):
             if channel in channels:
                 samples[:] = 0
         yield frame
