@@ -53,8 +53,8 @@ def read(flags):
                 pass
     with open("film.mp4", "rb") as file:
         off = bytes_off(file.read())
-    where = "itself" if off is None else f"{off} bytes before it"
-    print(f"{flags:46} {decoded:3} of 100 pictures decoded; places in the first fragment count from {where}")
+    origin = "itself" if off is None else f"{off} bytes before it"
+    print(f"{flags:46} {decoded:3} of 100 pictures decoded; places in the first fragment count from {origin}")
     return decoded
 
 
