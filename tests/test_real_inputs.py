@@ -331,3 +331,16 @@ def test_a_recording_that_states_no_rate_has_none(clip: Clip) -> None:
     with open_media(path) as file:
         assert file.info.frame_rate is None
         assert [picture.pts_s for picture in file.pictures()] == pytest.approx(times_s, abs=1e-3)
+
+
+def test_a_live_recording_that_begins_before_zero_states_no_length(clip: Clip) -> None:
+    """By as much as an encoder's delay, as servers and GStreamer write them."""
+    options = {"live": "1", "avoid_negative_ts": "disabled"}
+    path = clip("film.mkv", acodec="libopus", start_s=-0.04, container_options=options)
+    with av.open(str(path)) as container:
+        assert container.start_time is not None
+        assert container.start_time < 0
+        assert container.duration is None
+    with open_media(path) as file:
+        assert file.info.duration_s is None
+        assert file.info.first_sound_s == pytest.approx(0, abs=0.01)

@@ -383,7 +383,7 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
             )
         if duration_s > index.begin_s:
             duration_s -= index.begin_s
-    if "matroska" in container.format.name and duration_s > origin_s_of(container):
+    if "matroska" in container.format.name and duration_s > max(0.0, origin_s_of(container)):
         # matroska's writers give the last timestamp for the length
         duration_s -= origin_s_of(container)
     if container.format.name == "avi" and video.average_rate:
