@@ -115,3 +115,68 @@ def test_each_part_goes_with_that_of_the_film(clip: Clip, starts_s: tuple[float,
         assert len(flashes_s(file)) == 3
         assert late_ms(file) == pytest.approx([40, 240, 140], abs=13)
         assert file.info.audio_clock == ("stream" if all(shares) else "film")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "acodec", "rate", "exact_ms"),
+    [
+        ("opus", "libopus", 48000, 0.1),
+        ("ogg", "vorbis", 44100, 1.0),  # FFmpeg's encoder adds the rest of a block to each
+        ("oga", "flac", 48000, 0.1),
+        ("flac", "flac", 48000, 0.1),
+        ("mka", "libopus", 48000, 1.0),  # times are whole ms
+    ],
+)
+def test_joined_sound_files_are_heard_one_after_the_other(
+    clip: Clip, suffix: str, acodec: str, rate: int, exact_ms: float
+) -> None:
+    """As a recording of net radio begins a link for each title; a link can have another rate."""
+    options: dict[str, Any] = {"vcodec": None, "acodec": acodec}
+    if acodec == "vorbis":
+        options |= {"layout": "stereo", "audio_options": {"strict": "-2"}}
+    parts = [
+        clip(f"{number}.{suffix}", seconds=3.31, events_s=(at_s,), sample_rate=part_rate, **options)
+        for number, (at_s, part_rate) in enumerate(((1.0, 48000), (1.2, rate), (0.9, 48000)))
+    ]
+    sound = parts[0].with_name(f"joined.{suffix}")
+    sound.write_bytes(b"".join(part.read_bytes() for part in parts))
+    film = clip("film.mp4", seconds=10, events_s=(1.0, 4.4, 7.4), acodec=None)
+    with open_media(film, audio_path=sound) as file:
+        heard_ms = np.array([0, 110, 120])  # 3.31 + 1.2 - 4.4 s, 6.62 + .9 - 7.4 s
+        assert late_ms(file) == pytest.approx(heard_ms, abs=exact_ms)
+        degraded = file.degraded
+        ends_s = list(file.sounds())[-1].end_s
+    assert ends_s == pytest.approx(9.93, abs=0.002)
+    assert degraded.notes == (
+        "files were joined in its sound file at 3.3 s and 6.6 s; each was heard after the one "
+        "before",
+    )
+    assert not degraded.unseen_s
+    assert degraded.missing_audio_s == 0
+
+
+def test_a_flac_behind_a_tag_is_one_file(clip: Clip) -> None:
+    sound = clip("sound.flac", seconds=2, events_s=(1.04,), vcodec=None, acodec="flac")
+    tag = b"ID3\x03\x00\x00\x00\x00\x00\x0a" + bytes(10)
+    sound.write_bytes(tag + sound.read_bytes())
+    film = clip("film.mp4", acodec=None)
+    with open_media(film, audio_path=sound) as file:
+        assert late_ms(file) == pytest.approx([40], abs=0.1)
+        assert not file.degraded
+
+
+@pytest.mark.parametrize("seconds", [2, 2.0001])  # an odd number of bytes has one more
+def test_what_was_joined_to_a_wav_is_named(clip: Clip, seconds: float) -> None:
+    """Players play the first alone."""
+    options: dict[str, Any] = {"vcodec": None, "acodec": "pcm_u8", "seconds": seconds}
+    first = clip("first.wav", events_s=(1.04,), **options)
+    other = clip("other.wav", **options).read_bytes()
+    film = clip("film.mp4", acodec=None)
+    with open_media(film, audio_path=first) as file:
+        assert list(file.sounds())
+        assert not file.degraded
+    first.write_bytes(first.read_bytes() + other)
+    with open_media(film, audio_path=first) as file:
+        assert late_ms(file) == pytest.approx([40], abs=0.1)
+        assert file.degraded.unseen_bytes == len(other)
+        assert "joined to the end of its sound file" in file.degraded.notes[0]

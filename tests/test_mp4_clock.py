@@ -362,3 +362,25 @@ def test_a_separate_sound_file_has_a_list_of_its_own(clip: Clip) -> None:
     with open_media(picture, audio_path=sound, short_side=48) as file:
         assert heard(file) == pytest.approx([600, 1500, 2800], abs=0.3)
         assert file.info.first_sound_s == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        ({b"vide": [(1.4, 1.0)], b"soun": [(1.4, 1.0)]}, "1.4 s of the 6.0 s of pictures"),
+        ({b"vide": [(1 / 15, 0.0)], b"soun": [(1 / 15, 0.0)]}, "0.1 s of the 6.0 s of pictures"),
+        ({b"soun": [(0.5, 0.0), (0.8, 2.0)]}, "1.3 s of the 6.0 s of sound"),
+        ({b"vide": [(2.0, 1.0)], b"soun": [(2.0, 1.0)]}, ""),
+        ({b"vide": [(1.0, 0.0), (1.0, 3.0), (1.0, 1.0), (2.0, 4.0)]}, ""),
+    ],
+    ids=["a trim", "a length in other ticks", "sound alone", "most of it", "pieces"],
+)
+def test_a_list_that_hides_most_is_mentioned(
+    clip: Clip, lists: dict[bytes, list[Row]], said: str
+) -> None:
+    """A trimmed clip can be whole within, and a list that counts wrongly shows next to nothing."""
+    with open_media(with_edits(film(clip), lists)) as file:
+        list(file.pictures())
+        notes = [note for note in file.degraded.notes if "edit list" in note]
+    assert bool(notes) == bool(said)
+    assert all(said in note for note in notes)

@@ -186,6 +186,63 @@ def test_fragments_share_a_clock_near_zero_too(
 
 
 @pytest.mark.parametrize(
+    ("picture_s", "sound_s", "shared"),
+    [(20.8, 21.2, True), (3600.0, 3599.0, True), (0.0, 0.4, False), (20.8, 400.0, False)],
+)
+def test_tracks_of_a_call_keep_its_clock(
+    clip: Clip, picture_s: float, sound_s: float, shared: bool
+) -> None:
+    """A server records each track of a call in a Matroska of its own, which counts from the
+    beginning of the call; so does a live stream in WebM.
+    """
+    ahead_s = sound_s - picture_s if shared else 0.0
+    film = clip("film.mkv", start_s=picture_s, events_s=(3.0,), seconds=4, acodec=None)
+    options: dict[str, Any] = {"vcodec": None, "acodec": "flac", "seconds": 5}
+    sound = clip("sound.mka", start_s=sound_s, events_s=(3.04 - ahead_s,), **options)
+    with open_media(film, audio_path=sound) as file:
+        assert file.info.audio_clock == ("stream" if shared else "film")
+    assert late_ms(film, audio_path=sound) == pytest.approx(40, abs=1)
+
+
+def packed(path: Path, at_s: float) -> Path:
+    """Puts a tag in front of sound without a container, that says when it is due in its stream."""
+    stamp = round(at_s * 90_000) % 2**33
+    body = b"com.apple.streaming.transportStreamTimestamp\0" + stamp.to_bytes(8, "big")
+    frame = b"PRIV" + len(body).to_bytes(4, "big") + bytes(2) + body
+    tag = b"ID3\x04" + bytes(2) + len(frame).to_bytes(4, "big") + frame
+    path.write_bytes(tag + path.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("picture_s", "sound_s"), [(7200, 7200.3), (7200, 7199.8), (1.4, 1.5), (95441.72, 1.0)]
+)
+@pytest.mark.parametrize(("suffix", "acodec"), [("aac", "aac"), ("mp3", "libmp3lame")])
+def test_packed_sound_says_when_it_is_due(
+    clip: Clip, suffix: str, acodec: str, picture_s: float, sound_s: float
+) -> None:
+    """HLS may have the sound of a stream without a container (RFC 8216, 3.4)."""
+    ahead_s = sound_s - picture_s + (TURN_S if picture_s > sound_s + 10 else 0)
+    film = clip("film.ts", start_s=picture_s, events_s=(4.0,), seconds=5, acodec=None)
+    options: dict[str, Any] = {"seconds": 5, "vcodec": None, "acodec": acodec}
+    sound = clip(f"sound.{suffix}", events_s=(4.04 - ahead_s,), **options)
+    plain_ms = late_ms(film, audio_path=sound) + 1000 * ahead_s
+    with open_media(film, audio_path=packed(sound, sound_s)) as file:
+        assert file.info.audio_clock == "stream"
+    assert late_ms(film, audio_path=sound) == pytest.approx(plain_ms, abs=0.1)
+    assert plain_ms == pytest.approx(40, abs=55)  # with the encoder's delay
+
+
+def test_packed_sound_of_another_stream_begins_with_the_film(clip: Clip) -> None:
+    film = clip("film.mp4", acodec=None)
+    sound = clip("sound.aac", vcodec=None, acodec="aac")
+    plain_ms = late_ms(film, audio_path=sound)
+    with open_media(film, audio_path=packed(sound, 1.5)) as file:
+        assert file.info.audio_clock == "film"
+    assert late_ms(film, audio_path=sound) == plain_ms
+
+
+@pytest.mark.parametrize(
     ("picture_s", "sound_s"),
     [(95434, 95436), (95440, 95445), (95445, 95440), (95442, 95443), (95443, 95437)],
 )
@@ -274,3 +331,16 @@ def test_a_recording_that_states_no_rate_has_none(clip: Clip) -> None:
     with open_media(path) as file:
         assert file.info.frame_rate is None
         assert [picture.pts_s for picture in file.pictures()] == pytest.approx(times_s, abs=1e-3)
+
+
+def test_a_live_recording_that_begins_before_zero_states_no_length(clip: Clip) -> None:
+    """By as much as an encoder's delay, as servers and GStreamer write them."""
+    options = {"live": "1", "avoid_negative_ts": "disabled"}
+    path = clip("film.mkv", acodec="libopus", start_s=-0.04, container_options=options)
+    with av.open(str(path)) as container:
+        assert container.start_time is not None
+        assert container.start_time < 0
+        assert container.duration is None
+    with open_media(path) as file:
+        assert file.info.duration_s is None
+        assert file.info.first_sound_s == pytest.approx(0, abs=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from av.audio.stream import AudioStream
 from avcheck.media import open_media
 from avcheck.media.base import Tally
 from avcheck.media.mixing import FADE_S, WINDOW_S, Mixer, channel_instead, mix_weights
-from tests.support.clips import Array, Sounds, click_time_s, clicks, make_clip
+from tests.support.clips import Array, Clip, Sounds, click, click_time_s, clicks, make_clip
 from tests.support.reading import whole
 
 RATE = 48000
@@ -264,3 +265,23 @@ def test_the_channel_that_is_taken() -> None:
     assert chosen(0 * one, 0 * one) is None
     assert chosen(one * np.nan, one) is None
     assert chosen(2 * other, one, -one) is None  # what is loudest stands
+
+
+@pytest.mark.parametrize("channels", [64, 128])
+def test_as_many_channels_as_a_master_of_atmos_has_are_averaged(
+    clip: Clip, tmp_path: Path, channels: int
+) -> None:
+    """The resampler takes 64."""
+    times_s = np.arange(28_800) / 48_000
+    samples = np.zeros((len(times_s), channels), "<i2")
+    samples[:, 3] = np.round(click(times_s - 0.34) * 32767)
+    form = struct.pack("<HHIIHH", 1, channels, 48_000, 96_000 * channels, 2 * channels, 16)
+    parts = (b"fmt ", form), (b"data", samples.tobytes())
+    body = b"WAVE" + b"".join(kind + len(part).to_bytes(4, "little") + part for kind, part in parts)
+    path = tmp_path / "sound.wav"
+    path.write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    with open_media(clip("film.mp4", seconds=0.6, acodec=None), audio_path=path) as file:
+        start_s, mixed = whole(list(file.sounds()))
+        assert not file.degraded
+    assert click_time_s(start_s, mixed) == pytest.approx(0.34, abs=1e-4)
+    assert np.abs(mixed).max() == pytest.approx(0.8 / channels, rel=0.05)

@@ -25,6 +25,7 @@ SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 # Hz; sound that claims a lower rate would swell when it is resampled
 MIN_RATE, MAX_RATE = 2_000, 768_000
 MOST_VALUES = 1 << 24  # samples of all channels held at a time, 64 MB; 5 s of 16 at 192 kHz
+PLANAR_MOST = 7  # channels of a planar frame that is safe to read with every PyAV
 MAX_PIXELS = 8192 * 4608  # 8K and a little: memory for a picture is set aside by what it claims
 
 ROUNDING_S = 1e-6  # of times in floating point

@@ -48,7 +48,7 @@ MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
 MAX_ATTACHMENTS = 1000  # the fonts of its subtitles, of a Matroska; nothing of them is decoded
 
-MAX_CHANNELS = 64  # of a sound track: what can be mixed
+MAX_CHANNELS = 128  # of a sound track, as a master of Dolby Atmos has
 
 # Pictures and packets that an mp4 may count without listing them: memory is set aside for each
 MAX_SAMPLES = 1 << 24
@@ -383,7 +383,7 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
             )
         if duration_s > index.begin_s:
             duration_s -= index.begin_s
-    if "matroska" in container.format.name and duration_s > origin_s_of(container):
+    if "matroska" in container.format.name and duration_s > max(0.0, origin_s_of(container)):
         # matroska's writers give the last timestamp for the length
         duration_s -= origin_s_of(container)
     if container.format.name == "avi" and video.average_rate:

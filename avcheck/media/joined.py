@@ -6,9 +6,10 @@ before ends. Transport streams have a survey of their own (`avcheck.media.survey
 
 A file begins with bytes that occur nowhere else: the header of an FLV (Video File Format
 Specification 10.1, E.2), that of Matroska (RFC 8794, 11.2), the first pages of Ogg streams (RFC
-3533, 4 and 6). In an MPEG programme stream it begins where the system clock is reset (ISO/IEC
-13818-1, 2.5.3.4). An AVI begins with a list of its own (OpenDML AVI File Format Extensions 1.02).
-For mp4 and mov see `avcheck.media.mp4`: players show only the first.
+3533, 4 and 6), the first block of FLAC (RFC 9639, 8.2). In an MPEG programme stream it begins where
+the system clock is reset (ISO/IEC 13818-1, 2.5.3.4). An AVI begins with a list of its own (OpenDML
+AVI File Format Extensions 1.02). For mp4 and mov see `avcheck.media.mp4`: players show only the
+first.
 """
 
 from __future__ import annotations
@@ -16,21 +17,31 @@ from __future__ import annotations
 import io
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Stream
 
-from avcheck.errors import MediaError, NoAudio
-from avcheck.media.base import Source, Tally
-from avcheck.media.container import VIDEO_FORMATS, duration_s_of, open_container, origin_s_of
-from avcheck.media.packets import packets_of
+from avcheck.errors import CannotSeek, MediaError, NoAudio
+from avcheck.media.base import Source, Tally, frame_end_s, frame_time_s
+from avcheck.media.container import (
+    SOUND_FORMATS,
+    VIDEO_FORMATS,
+    duration_s_of,
+    open_container,
+    origin_s_of,
+)
+from avcheck.media.packets import decoded_frames, packets_of, prepare, seek
 from avcheck.media.sections import Layout, StreamPart, StreamsWanted, choose_streams
+from avcheck.media.streams import choose_audio
 from avcheck.media.transport import Excerpt, Stamps, Ticks, is_jump
 
 MOST_FILES = 100  # at most; each is opened once to see how long it is
@@ -40,6 +51,11 @@ _MOST_LISTS = 10_000  # of an AVI; one of 1 GB is usual
 _CHUNK = 8 << 20  # bytes that are searched at a time
 _LONGEST = 64  # bytes of the patterns that are searched for
 
+# The end of a sound file from which its decoder finds out when the last sample ends
+_TAIL_S = 3.0
+
+_Part = TypeVar("_Part")
+
 # Signature, version, which streams, length of the header, of the tag before; then a tag of sound,
 # picture or script
 _FLV = re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09\x00\x00\x00\x00[\x08\x09\x12]")
@@ -48,6 +64,8 @@ _EBML = re.compile(rb"\x1a\x45\xdf\xa3.{1,40}?\x42\x82(?:\x88matroska|\x84webm)"
 _SEGMENT = b"\x18\x53\x80\x67"
 _OGG_PAGE = re.compile(rb"OggS\x00[\x00-\x07]")
 _OGG_FIRST = 0x02  # among the flags of a page: of its stream
+# Signature, and the header of the block that comes first, which is 34 bytes long
+_FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 # A pack header and its clock, of MPEG-1 or MPEG-2
 _PACK = re.compile(rb"\x00\x00\x01\xba[\x21-\x2f\x44-\x7f].{4}", re.DOTALL)
 
@@ -57,26 +75,76 @@ def joined_layout(path: Path, container: InputContainer, wanted: StreamsWanted) 
 
     What cannot be opened counts as part of the file before it. Raises OSError.
     """
-    starts = beginnings(path, container.format.name)
-    if not 1 < len(starts) <= MOST_FILES:
-        return None
-    parts: list[tuple[StreamPart, StreamPart]] = []
-    end = path.stat().st_size
-    for start in reversed(starts):
-        with_sound = _parts(path, Excerpt(start, end), wanted)
-        if with_sound is not None:
-            parts.append(with_sound)
-            end = start
-    if len(parts) < 2 or end:
+    parts = _files(path, container, lambda excerpt: _parts(path, excerpt, wanted))
+    if not parts:
         return None
     pictures, sounds = [], []
     at_s = 0.0
-    for picture, sound in reversed(parts):
+    for picture, sound in parts:
         until_s = at_s + picture.end_s
         pictures.append(StreamPart(at_s, until_s, picture.source))
         sounds.append(StreamPart(at_s, until_s, sound.source))
         at_s = until_s
     return Layout(path, tuple(pictures), tuple(sounds))
+
+
+def joined_sounds(path: Path, container: InputContainer, track: int | None) -> list[StreamPart]:
+    """How joined sound files follow each other, each from where the last sample of the one before
+    ends; none if there is only one. Raises OSError.
+    """
+    if container.format.name == "avi":  # FFmpeg and mpv count on through all of it
+        return []
+    parts: list[StreamPart] = []
+    at_s = 0.0
+    for source, length_s in _files(path, container, lambda part: _sound(path, part, track)):
+        parts.append(StreamPart(at_s, at_s + length_s, source))
+        at_s += length_s
+    return parts
+
+
+def _files(
+    path: Path, container: InputContainer, open_part: Callable[[Excerpt], _Part | None]
+) -> Sequence[_Part]:
+    """What `open_part` gives of each of the files; none if there is only one. What it gives nothing
+    of counts as part of the file before.
+    """
+    starts = beginnings(path, container.format.name)
+    parts: list[_Part] = []
+    end = path.stat().st_size
+    for start in reversed(starts if 1 < len(starts) <= MOST_FILES else ()):
+        part = open_part(Excerpt(start, end))
+        if part is not None:
+            parts.append(part)
+            end = start
+    return parts[::-1] if len(parts) > 1 and not end else []
+
+
+def _sound(path: Path, excerpt: Excerpt, track: int | None) -> tuple[Source, float] | None:
+    """The sound of one file, and how long it is heard; None if it cannot be opened."""
+    try:
+        with open_container(path, SOUND_FORMATS, excerpt) as container:
+            audio = choose_audio(container, path, track)
+            origin_s = origin_s_of(container)
+            end_s = _last_sample_s(container, audio, origin_s)
+            source = Source(path, SOUND_FORMATS, audio.index, origin_s, excerpt=excerpt)
+            return (source, end_s) if end_s > 0 else None
+    except MediaError:
+        return None
+
+
+def _last_sample_s(container: InputContainer, audio: AudioStream, origin_s: float) -> float:
+    """When the last sample of a sound ends: headers and packets count what the decoder drops."""
+    prepare(container, [audio], 1)
+    tail_s = (container.duration or 0) / av.time_base - _TAIL_S
+    if tail_s > 0:
+        with suppress(CannotSeek):
+            seek(container, audio, origin_s + tail_s)
+    end_s = 0.0
+    for frame in decoded_frames(container, audio, Tally(), packets_of(container, [audio], Tally())):
+        time_s = frame_time_s(frame, origin_s)
+        if time_s is not None:
+            end_s = max(end_s, frame_end_s(frame, time_s))
+    return end_s
 
 
 def _parts(
@@ -164,6 +232,20 @@ def _read_at(file: BinaryIO, at: int, count: int) -> bytes:
     return file.read(count)
 
 
+def ignored_bytes(path: Path) -> int:
+    """How many bytes of another wav follow a wav, which players do not play. Raises OSError."""
+    with path.open("rb") as file:
+        head = _read_at(file, 0, 12)
+        size = int.from_bytes(head[4:8], "little")
+        at = 8 + size + size % 2
+        following = _read_at(file, at, 12) if _is_wav(head) else b""
+        return file.seek(0, io.SEEK_END) - at if _is_wav(following) else 0
+
+
+def _is_wav(head: bytes) -> bool:
+    return head.startswith(b"RIFF") and head.endswith(b"WAVE")
+
+
 def _of_avi(file: BinaryIO) -> Iterator[int]:
     """From list to list (`RIFF`): a long film continues in lists of another kind, `AVIX`."""
     at = 0
@@ -179,6 +261,11 @@ def _of_avi(file: BinaryIO) -> Iterator[int]:
 
 def _of_flv(file: BinaryIO) -> Iterator[int]:
     return (at for at, _ in _matches(file, _FLV))
+
+
+def _of_flac(file: BinaryIO) -> Iterator[int]:
+    """A tag may stand before the first."""
+    return (at if number else 0 for number, (at, _) in enumerate(_matches(file, _FLAC)))
 
 
 def _of_matroska(file: BinaryIO) -> Iterator[int]:
@@ -248,6 +335,7 @@ def _clocks(body: Ticks) -> Ticks:
 
 _SEARCHES: dict[str, Callable[[BinaryIO], Iterator[int]]] = {
     "avi": _of_avi,
+    "flac": _of_flac,
     "flv": _of_flv,
     "matroska,webm": _of_matroska,
     "mpeg": _of_programme_stream,

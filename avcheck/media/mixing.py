@@ -26,13 +26,22 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
-from avcheck.media.base import MOST_VALUES, Tally
+from avcheck.media.base import MOST_VALUES, PLANAR_MOST, Tally
 
 WINDOW_S = 2.0
 
 LEAST_SHARE = 0.1
 
 FADE_S = 0.02
+
+_RESAMPLED_MOST = 64  # channels; a master of Dolby Atmos has 128
+
+_KINDS: dict[str, type[np.generic]] = {
+    "s16": np.int16,
+    "s32": np.int32,
+    "flt": np.float32,
+    "dbl": np.float64,
+}
 
 
 def run_up_from_s(from_s: float) -> float:
@@ -173,3 +182,29 @@ class Mixer:
         one = AudioFrame.from_ndarray(np.ascontiguousarray(values), frame.format.name, self._layout)
         one.sample_rate = self._rate
         return one
+
+
+def samples_of(frame: AudioFrame) -> list[NDArray[Any]]:
+    """The samples of each channel, as they lie in the frame; none of a form that is not read."""
+    kind = _KINDS.get(frame.format.name.removesuffix("p"))
+    count, channels = frame.samples, frame.layout.nb_channels
+    if kind is None or not count or (frame.format.is_planar and channels > PLANAR_MOST):
+        return []
+    if frame.format.is_planar:
+        return [np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes]
+    values = np.frombuffer(memoryview(frame.planes[0]), kind, count * channels)
+    return list(values.reshape(count, channels).T)
+
+
+def averaged(frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
+    """The frames; the channels of one that has more than the resampler takes are averaged."""
+    for frame in frames:
+        if frame.layout.nb_channels <= _RESAMPLED_MOST or not (channels := samples_of(frame)):
+            yield frame
+            continue
+        whole = np.iinfo(channels[0].dtype).max if channels[0].dtype.kind == "i" else 1.0
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN is counted later
+            mean = np.stack(channels).mean(axis=0, dtype=np.float64) / whole
+        mono = AudioFrame.from_ndarray(mean.astype(np.float32).reshape(1, -1), "flt", "mono")
+        mono.sample_rate, mono.pts, mono.time_base = frame.sample_rate, frame.pts, frame.time_base
+        yield mono

@@ -58,6 +58,7 @@ from avcheck.media.sound import decode_sounds
 from avcheck.media.stream_clock import StreamClock, clock_at, stream_clock_of
 from avcheck.media.streams import of_programme, playing, tracks_of
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
+from avcheck.media.unheard import LTC, Unheard, unheard_in
 from avcheck.record.report import Track
 from avcheck.text.timecode import exact_rate
 
@@ -67,6 +68,8 @@ SeamKind = Literal["clock", "files", "one"]
 
 # Formats whose mean rate is that of their ticks, not all of which show another picture
 _TICKING = frozenset({"avi", "dv", "gxf"})
+
+_STATING = frozenset({"mpeg1video", "mpeg2video"})  # codecs that always state how many are shown
 
 _TICKS_APART = 4  # pictures that are further apart do not follow each other tick by tick
 
@@ -91,7 +94,11 @@ class Opened:
     seams_are: SeamKind = "clock"  # what meets at the seams
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
+    unheard: Unheard | None = None  # channels of the sound that are none
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
+    sound_seams_are: SeamKind = "clock"  # what meets there
+    # How long after the pictures such a file begins by their timecodes; it begins with them
+    timecode_ahead_s: float | None = None
 
 
 def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:
@@ -133,9 +140,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
                 if wanted.own_sound:
                     raise
                 audio = None  # it is not what is checked
-        clocks = {video.index: clock}
-        if audio is not None:
-            clocks[audio.index] = heard
+        clocks = {video.index: clock} | ({} if audio is None else {audio.index: heard})
         picture, sound, at_end = first_frames(container, video, audio, clocks)
         if picture is None and at_end:
             raise no_pictures(path)
@@ -181,7 +186,22 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
             joined_bytes(path),
+            unheard=unheard_channels(sound_source, container)
+            if audio and wanted.own_sound
+            else None,
         )
+
+
+def unheard_channels(source: Source, container: InputContainer) -> Unheard | None:
+    """Which channels of a sound are none. Raises DecodeFailed if all of them are."""
+    unheard = None if source.index < 0 else unheard_in(source, container)
+    if unheard is None or not unheard.whole:
+        return unheard
+    what, remedy = unheard.kind, "choose another track with --audio-track"
+    if what != LTC:
+        what += " in the place of samples, which players without a decoder for it play as noise"
+        remedy = f"decode it first, or {remedy}"
+    raise DecodeFailed(source.path, f"its sound is {what}; {remedy}")
 
 
 def _upright(video: VideoStream, picture: VideoFrame | None) -> tuple[int, int, int]:
@@ -232,6 +252,8 @@ def _rate_of(
         apart_s = _apart_s(source)
         if apart_s is not None and apart_s * own > _OF_A_PICTURE:
             rate = own
+    if own and video.codec_context.name in _STATING and container.format.name == "mpeg":
+        rate = own  # FFmpeg goes by a few times: 31.57 of a film with pulldown
     # PyAV 19 has a type of its own, which is no Fraction.
     return exact_rate(Fraction(rate.numerator, rate.denominator))
 

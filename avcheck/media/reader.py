@@ -14,11 +14,15 @@ from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film
 from avcheck.media.sections import StreamsWanted, pictures_of, sounds_of
 from avcheck.media.separate import with_sound_of
-from avcheck.media.timeline import play_pictures, play_sounds
+from avcheck.media.timeline import Timeline, play_pictures, play_sounds
+from avcheck.media.unheard import Unheard
 from avcheck.record.report import Degraded, Track
+from avcheck.record.tracks import listed
 from avcheck.text.counted import counted
 
 _LEAST_UNSEEN_S = 0.5
+
+_LITTLE = 0.25  # the share of a track that an edit list shows, below which it is mentioned
 
 # Pictures or sound that go on alone for longer than this are mentioned
 _LEAST_ALONE_S, _LEAST_ALONE_SHARE = 2.0, 0.1
@@ -31,14 +35,18 @@ MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds p
 _SEAMS = {
     "clock": "its clock or its PIDs change {}; each part was checked by its own timestamps",
     "files": "files were joined in it {}; each was checked by its own timestamps",
-    "sound": (
-        "the clock or the PIDs of its sound file change {}; each part was checked by its own "
-        "timestamps"
-    ),
     "one": (
         "files were joined in it {}; they were checked as one, as FFmpeg and mpv play them, but "
         "other players show the first alone"
     ),
+}
+
+_SOUND_SEAMS = {
+    "clock": (
+        "the clock or the PIDs of its sound file change {}; each part was checked by its own "
+        "timestamps"
+    ),
+    "files": "files were joined in its sound file {}; each was heard after the one before",
 }
 
 
@@ -157,7 +165,8 @@ class Media:
         if self.seams_s:
             notes.append(_SEAMS[self._film.seams_are].format(_places(self.seams_s)))
         if self._film.sound_seams_s:
-            notes.append(_SEAMS["sound"].format(_places(self._film.sound_seams_s)))
+            seams = _SOUND_SEAMS[self._film.sound_seams_are]
+            notes.append(seams.format(_places(self._film.sound_seams_s)))
         if self._film.joined_bytes:
             notes.append(
                 "another file was joined to its end: players show the first alone, and the last "
@@ -168,9 +177,19 @@ class Media:
                 "another file was joined to the end of its sound file: players play the first "
                 f"alone, and the last {self._film.sound_joined_bytes:,} bytes were not listened to"
             )
+        ahead_s = self._film.timecode_ahead_s
+        if ahead_s is not None:
+            notes.append(
+                f"by their timecodes its sound file begins {abs(ahead_s):.2f} s "
+                f"{'after' if ahead_s > 0 else 'before'} the pictures; it was laid on the "
+                "beginning of the film, as by players"
+            )
+        if self._film.unheard is not None:
+            notes += _in_words(self._film.unheard)
         timelines = shown._film.picture_timeline, self._film.sound_timeline
         if any(each is not None and each.other_speed for each in timelines):
             notes.append("its edit list plays some of it at another speed, which is not looked at")
+        notes += _hidden(*timelines)
         notes += self._alone(picture, sound)
         if sound.lost:
             notes.append(counted(sound.lost, "damaged audio packet"))
@@ -315,6 +334,26 @@ def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, floa
         for start_s, end_s in merged
         if end_s - start_s >= _LEAST_UNSEEN_S
     )
+
+
+def _hidden(pictures: Timeline | None, sound: Timeline | None) -> list[str]:
+    """That an edit list shows little of what the file holds. Some players show more."""
+    for timeline, what in ((pictures, "pictures"), (sound, "sound")):
+        if timeline is not None and timeline.shown_s < _LITTLE * timeline.held_s:
+            return [
+                f"its edit list shows {timeline.shown_s:.1f} s of the {timeline.held_s:.1f} s of "
+                f"{what} that it holds"
+            ]
+    return []
+
+
+def _in_words(unheard: Unheard) -> Iterator[str]:
+    """Which channels are no sound, a sentence for each kind."""
+    kinds = sorted({kind for _, kind in unheard.kinds})
+    for kind in kinds:
+        numbers = [channel + 1 for channel, each in unheard.kinds if each == kind]
+        are = "channel {} of its sound is" if len(numbers) == 1 else "channels {} of its sound are"
+        yield f"{are.format(listed(numbers))} {kind}, and not listened to"
 
 
 def _places(times_s: Sequence[float]) -> str:

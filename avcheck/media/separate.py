@@ -20,8 +20,14 @@ from avcheck.media.container import (
     open_container,
     open_source,
 )
+from avcheck.media.joined import ignored_bytes, joined_sounds
 from avcheck.media.mp4 import index_of
-from avcheck.media.opening import Opened, first_timeline_sound_s, joined_bytes
+from avcheck.media.opening import (
+    Opened,
+    first_timeline_sound_s,
+    joined_bytes,
+    unheard_channels,
+)
 from avcheck.media.packets import is_seekable
 from avcheck.media.sections import StreamPart, survey_of, whole_of
 from avcheck.media.stream_clock import clock_at, stream_clock_of
@@ -36,6 +42,10 @@ from avcheck.media.transport import (
     apart,
     sections_of,
 )
+from avcheck.text.timecode import Timecode, is_timecode
+
+# Timecodes further apart are of two clocks, one of which may be the time of day
+_TIMECODES_APART_S = 600.0
 
 # iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
 # encoder put in front
@@ -59,6 +69,10 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
         parts = _parts_of(path, survey_of(container, path, None), audio, track)
         if parts:
             return _with_parts(film, container, audio, _laid(film, parts, start_s))
+        files = [_later(part, start_s) for part in joined_sounds(path, container, track)]
+        if files:
+            joined = _with_parts(film, container, audio, (files, False))
+            return dataclasses.replace(joined, sound_seams_are="files")
         ahead_s = stream_clock_of(container, path).ahead_of(film.stream_clock)
         start_s = start_s if ahead_s is None else ahead_s
         heard = clock_of(container, path, audio)
@@ -79,8 +93,28 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             sounds=whole_of(source),
             seekable=film.seekable and is_seekable(container),
             sound_timeline=timeline,
-            sound_joined_bytes=joined_bytes(path),
+            sound_joined_bytes=joined_bytes(path) or ignored_bytes(path),
+            unheard=unheard_channels(source, container),
+            timecode_ahead_s=(
+                _timecode_ahead_s(container, audio, film.info) if ahead_s is None else None
+            ),
         )
+
+
+def _timecode_ahead_s(
+    container: InputContainer, audio: AudioStream, film: MediaInfo
+) -> float | None:
+    """How long after the first picture a broadcast wave begins, by the timecodes of both; None if
+    they begin together, or share no clock.
+    """
+    reference = str(container.metadata.get("time_reference", ""))
+    if not (reference.isdecimal() and int(reference) and audio.rate):
+        return None
+    if film.frame_rate is None or not is_timecode(film.timecode or ""):
+        return None
+    shown = Timecode.of(film.frame_rate, film.timecode)
+    ahead_s = int(reference) / audio.rate - float(shown.start / shown.rate)
+    return ahead_s if 1 / shown.rate <= abs(ahead_s) < _TIMECODES_APART_S else None
 
 
 def _info(
@@ -146,6 +180,10 @@ def _next_era(
             return Era(tables.at, survey.end, tables.packets, programme, None, audio.id)
     except MediaError:
         return None
+
+
+def _later(part: StreamPart, by_s: float) -> StreamPart:
+    return StreamPart(part.start_s + by_s, part.end_s + by_s, part.source)
 
 
 def _laid(

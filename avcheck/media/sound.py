@@ -20,6 +20,7 @@ from avcheck.machine.files import stamp
 from avcheck.media.base import (
     MAX_RATE,
     MIN_RATE,
+    PLANAR_MOST,
     STALE_S,
     Samples,
     Sound,
@@ -31,7 +32,7 @@ from avcheck.media.base import (
 )
 from avcheck.media.container import open_source
 from avcheck.media.joining import COUNTED, placed, without_counted
-from avcheck.media.mixing import Mixer, run_up_from_s
+from avcheck.media.mixing import Mixer, averaged, run_up_from_s
 from avcheck.media.packets import (
     dated,
     decoded_frames,
@@ -41,6 +42,7 @@ from avcheck.media.packets import (
     prepare,
     raise_if_memory_is_short,
 )
+from avcheck.media.unheard import muted, unheard_in
 from avcheck.rates import SAMPLE_RATE
 
 CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is at least this long, except the last one before a gap
@@ -56,9 +58,6 @@ _LEAST_LOSS_S = 0.01
 # Frames at the sound's start that show where its samples lie: the first may be shorter, or have a
 # gap after it
 _ANCHOR_FRAMES = 4
-
-# Channels of a planar frame that is safe to read with every PyAV; more are packed first
-_PLANAR_MOST = 7
 
 _NO_ARRAYS = {"s64", "s64p"}  # sample formats of which PyAV makes none
 
@@ -149,7 +148,7 @@ class _Run:
         self._named = "channels" not in layout and "ambi" not in layout
         kind, channels = frame.format, frame.layout.nb_channels
         is_readable = kind.name not in _NO_ARRAYS and (
-            not kind.is_planar or channels <= _PLANAR_MOST
+            not kind.is_planar or channels <= PLANAR_MOST
         )
         self._packer = None if is_readable and self._named else AudioResampler("flt")
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
@@ -271,6 +270,10 @@ def decode_sounds(
         tick_s = float(stream.time_base or 0)
         packets = packets_from(container, stream, tally, until_s, source)
         decoded = decoded_frames(container, stream, tally, packets)
+        unheard = unheard_in(source, container)
+        if unheard is not None:
+            decoded = muted(decoded, unheard.channels)
+        decoded = averaged(decoded)
         if container.format.name == "loas":
             decoded = _counted(decoded)
         frames = _usable(dated(decoded, source.origin_s, tally), tally, from_s, sought)

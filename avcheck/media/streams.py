@@ -183,10 +183,10 @@ def choose_audio(
         )
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
     if (rate and not MIN_RATE <= rate <= MAX_RATE) or channels > MAX_CHANNELS:
-        claims = f"{channels} channels" if channels > MAX_CHANNELS else f"{rate} samples a second"
-        raise LimitExceeded(
-            path, f"its sound claims {claims}; convert the sound to 48 kHz, or choose another track"
-        )
+        claims, remedy = f"{rate} samples a second", "convert the sound to 48 kHz"
+        if channels > MAX_CHANNELS:
+            claims, remedy = f"{channels} channels", "mix the sound down to stereo"
+        raise LimitExceeded(path, f"its sound claims {claims}; {remedy}, or choose another track")
     return stream
 
 

@@ -52,11 +52,19 @@ class Timeline:
     """The pieces of a track's media in the order they are shown; no two are shown at once.
 
     `other_speed` are the stretches, (start, end) in seconds, that are played faster or slower: they
-    are not looked at.
+    are not looked at. `held_s` is how long the media lasts, in seconds; 0: unknown.
     """
 
     pieces: tuple[ShownPiece, ...]
     other_speed: tuple[tuple[float, float], ...] = ()
+    held_s: float = 0.0
+
+    @property
+    def shown_s(self) -> float:
+        """How much of the media is shown, in seconds, what is shown twice counted twice."""
+        return sum(
+            max(0.0, min(piece.until_s, self.held_s) - piece.from_s) for piece in self.pieces
+        ) + sum(end_s - start_s for start_s, end_s in self.other_speed)
 
     def later(self, by_s: float) -> Timeline:
         """The same, shown `by_s` seconds later."""
@@ -65,6 +73,7 @@ class Timeline:
                 dataclasses.replace(piece, shift_s=piece.shift_s + by_s) for piece in self.pieces
             ),
             tuple((start_s + by_s, end_s + by_s) for start_s, end_s in self.other_speed),
+            self.held_s,
         )
 
 

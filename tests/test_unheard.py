@@ -1,0 +1,228 @@
+"""Channels of a sound that are not to be heard: data in the place of samples, and timecode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.audio.frame import AudioFrame
+
+from avcheck.errors import DecodeFailed
+from avcheck.media import open_media
+from avcheck.media.ltc import is_ltc
+from tests.support.clips import Array, Clip, clicks
+from tests.support.reading import whole
+
+RATE = 48_000
+SECONDS = 2.0
+SYNC = {16: (0xF872, 0x4E1F), 20: (0x6F872, 0x54E1F), 24: (0x96F872, 0xA54E1F)}
+DOLBY_E, AC3 = 28, 1
+
+
+def bursts(
+    bits: int, kind: int, *, apart: float = 1920, rest: int = 100, seconds: float = SECONDS
+) -> Array:
+    """A pair of channels (n, 2) as 32-bit samples that hold bursts of data, as wide as `bits`; each
+    ends `rest` samples before the next begins.
+    """
+    count = round(seconds * RATE)
+    words = np.random.default_rng(7).integers(1, 1 << bits, (count, 2), np.int64)
+    for place in np.arange(0, count, apart).astype(int):
+        words[max(0, place - rest) : place] = 0
+        words[place] = SYNC[bits]
+        words[place + 1 : place + 2] = kind << (bits - 16), 20_000
+    words <<= 32 - bits
+    return np.where(words >= 1 << 31, words - (1 << 32), words).astype(np.int32)
+
+
+def sounding(at_s: float) -> Array:
+    """A channel with a click, as 32-bit samples."""
+    played = clicks([at_s])(np.arange(round(SECONDS * RATE)) / RATE)
+    return np.round(played * (2**31 - 1)).astype(np.int32)
+
+
+def timecode(seconds: float, fps: int, rate: int) -> Array:
+    """Linear timecode from ten o'clock on, its corners as round as a line's."""
+    halves: list[int] = []
+    level = 1
+    for number in range(int(seconds * fps) + 1):
+        at = 36_000 * fps + number
+        fields = (at % fps, at // fps % 60, at // fps // 60 % 60, at // fps // 3600)
+        bits = [0] * 64
+        for field, value in enumerate(fields):
+            for digit, place in ((value % 10, 16 * field), (value // 10, 16 * field + 8)):
+                bits[place : place + 4] = [digit >> bit & 1 for bit in range(4)]
+        for bit in [*bits, 0, 0, *[1] * 12, 0, 1]:
+            level = -level
+            halves.append(level)
+            level = -level if bit else level
+            halves.append(level)
+    places = (np.arange(round(seconds * rate)) * (160 * fps) // rate).astype(int)
+    return 0.5 * np.convolve(np.array(halves)[places], [0.25, 0.5, 0.25], "same")
+
+
+def write(path: Path, samples: Array, codec: str = "pcm_s24le", film: Path | None = None) -> Path:
+    """A file of these 32-bit samples (n, channels), beside the pictures of a film."""
+    layouts = {1: "mono", 2: "stereo", 8: "7.1"}
+    kind = "s16" if "16" in codec or codec == "flac" else "s32"
+    with av.open(str(path), "w") as writer:
+        stream: Any = writer.add_stream(codec, rate=RATE, layout=layouts[samples.shape[1]])
+        stream.codec_context.format = kind
+        if film is not None:
+            with av.open(str(film)) as reader:
+                shown: Any = writer.add_stream_from_template(reader.streams.video[0])
+                for packet in reader.demux(video=0):
+                    if packet.size:
+                        packet.stream = shown
+                        writer.mux(packet)
+        if kind == "s16":
+            samples = (samples >> 16).astype(np.int16)
+        size = stream.codec_context.frame_size or 1024
+        for first in range(0, len(samples), size):
+            block = np.ascontiguousarray(samples[first : first + size].reshape(1, -1))
+            frame = AudioFrame.from_ndarray(block, kind, layouts[samples.shape[1]])
+            frame.sample_rate, frame.pts = RATE, first
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "samples", "kind"),
+    [
+        ("sound.wav", "pcm_s24le", bursts(20, DOLBY_E), "Dolby E"),
+        ("sound.wav", "pcm_s24le", bursts(24, DOLBY_E, apart=1601.6), "Dolby E"),
+        ("sound.wav", "pcm_s24le", bursts(20, DOLBY_E)[:, :1], "Dolby E"),
+        ("sound.wav", "pcm_s24le", bursts(20, DOLBY_E)[:, 1:], "coded data"),
+        ("sound.mov", "pcm_s24be", bursts(16, AC3, apart=1536), "AC-3"),
+        ("sound.mka", "flac", bursts(16, AC3, apart=1536), "AC-3"),
+        ("sound.mka", "flac", bursts(16, 11, apart=512, rest=0), "DTS"),
+        (
+            "sound.wav",
+            "pcm_s24le",
+            np.concatenate([np.zeros((3 * RATE, 2), np.int32), bursts(20, DOLBY_E)]),
+            "Dolby E",
+        ),
+    ],
+    ids=["20 bits", "24 bits", "left", "right", "mov", "flac", "no rest", "after silence"],
+)
+def test_coded_data_is_named_not_judged(
+    clip: Clip, tmp_path: Path, name: str, codec: str, samples: Array, kind: str
+) -> None:
+    sound = write(tmp_path / name, samples, codec)
+    with pytest.raises(DecodeFailed, match=f"its sound is {kind} in the place of samples"):
+        open_media(clip("film.mp4", acodec=None), audio_path=sound)
+
+
+def test_the_own_sound_of_a_film_too(clip: Clip, tmp_path: Path) -> None:
+    picture = clip("film.mp4", acodec=None)
+    film = write(tmp_path / "film.mov", bursts(20, DOLBY_E), "pcm_s24be", picture)
+    with pytest.raises(DecodeFailed, match="Dolby E"):
+        open_media(film)
+    other = write(tmp_path / "sound.wav", np.stack([sounding(1.04)] * 2, axis=1))
+    with open_media(film, audio_path=other) as file:
+        assert list(file.sounds())
+
+
+def test_dts_of_a_cd(clip: Clip, tmp_path: Path) -> None:
+    """It has no bursts, but words of 14 bits."""
+    words = np.random.default_rng(7).integers(-8192, 8192, (round(SECONDS * RATE), 2))
+    words[::1024] = 0x1FFF, 0xE800 - 0x10000
+    words[1::1024, 0] = 0x07F4
+    sound = write(tmp_path / "sound.mka", (words << 16).astype(np.int32), "flac")
+    with pytest.raises(DecodeFailed, match="its sound is DTS"):
+        open_media(clip("film.mp4", acodec=None), audio_path=sound)
+
+
+@pytest.mark.parametrize("codec", ["pcm_s24le", "pcm_s16le"])
+def test_a_pair_of_channels_that_is_data_is_left_out_of_the_mix(
+    clip: Clip, tmp_path: Path, codec: str
+) -> None:
+    quiet = np.zeros((round(SECONDS * RATE), 8), np.int32)
+    quiet[:, :2] = sounding(1.04)[:, None]
+    loud = quiet.copy()
+    loud[:, 6:] = bursts(20 if "24" in codec else 16, DOLBY_E)
+    heard = []
+    for name, samples in (("quiet.wav", quiet), ("loud.wav", loud)):
+        sound = write(tmp_path / name, samples, codec)
+        with open_media(clip("film.mp4", acodec=None), audio_path=sound) as file:
+            heard.append(whole(list(file.sounds())))
+            notes = file.degraded.notes
+    (start_s, silent_beside), (other_s, data_beside) = heard
+    assert start_s == other_s
+    assert np.array_equal(silent_beside, data_beside)
+    assert np.abs(silent_beside).max() > 0.1
+    assert notes == ("channels 7 and 8 of its sound are Dolby E, and not listened to",)
+
+
+def test_a_buzz_that_meets_a_sync_word_in_each_period_is_sound(clip: Clip, tmp_path: Path) -> None:
+    period = np.random.default_rng(7).integers(-20_000, 20_000, 480)
+    period[:2] = 0, 0xF872 - 0x10000
+    samples = np.tile(period << 16, round(SECONDS * 100))[:, None].astype(np.int32)
+    sound = write(tmp_path / "sound.wav", samples, "pcm_s16le")
+    with open_media(clip("film.mp4", acodec=None), audio_path=sound) as file:
+        assert list(file.sounds())
+        assert not file.degraded.notes
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30])
+@pytest.mark.parametrize("rate", [48_000, 44_100])
+@pytest.mark.parametrize(("codec", "suffix"), [("aac", "mp4"), ("pcm_s16le", "mov")])
+def test_timecode_beside_a_voice_is_not_listened_to(
+    clip: Clip, tmp_path: Path, codec: str, suffix: str, rate: int, fps: int
+) -> None:
+    """As a timecode box records it on the right channel of a camera."""
+    path = tmp_path / f"film.{suffix}"
+    times = np.arange(2 * rate) / rate
+    left, right = clicks([1.04])(times), timecode(2.0, fps, rate)
+    with (
+        av.open(str(clip("film.mp4", acodec=None))) as reader,
+        av.open(str(path), "w") as writer,
+    ):
+        shown: Any = writer.add_stream_from_template(reader.streams.video[0])
+        stream: Any = writer.add_stream(codec, rate=rate, layout="stereo")
+        for packet in reader.demux(video=0):
+            if packet.size:
+                packet.stream = shown
+                writer.mux(packet)
+        form = stream.codec_context.format.name
+        for first in range(0, 2 * rate, 1024):
+            block: Any = np.stack([left, right])[:, first : first + 1024]
+            if form == "s16":
+                block = np.round(block.T.reshape(1, -1) * 32767).astype(np.int16)
+            block = np.ascontiguousarray(block, np.int16 if form == "s16" else np.float32)
+            frame = AudioFrame.from_ndarray(block, form, "stereo")
+            frame.sample_rate, frame.pts = rate, first
+            writer.mux(stream.encode(frame))
+        writer.mux(stream.encode(None))
+    with open_media(path) as file:
+        _, samples = whole(list(file.sounds()))
+        assert file.degraded.notes == (
+            "channel 2 of its sound is timecode (LTC), and not listened to",
+        )
+        assert np.abs(samples).max() > 0.2
+        loud = np.flatnonzero(np.abs(samples) > 0.05)
+        assert loud.min() / 16_000 == pytest.approx(1.04, abs=0.01)
+        assert loud.max() / 16_000 == pytest.approx(1.06, abs=0.01)
+
+
+def test_a_track_of_timecode_is_named(clip: Clip, tmp_path: Path) -> None:
+    samples = np.round(timecode(SECONDS, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
+    sound = write(tmp_path / "sound.wav", samples)
+    with pytest.raises(DecodeFailed, match=r"its sound is timecode \(LTC\); choose another track"):
+        open_media(clip("film.mp4", acodec=None), audio_path=sound)
+
+
+@pytest.mark.parametrize("hertz", [1000, 2000, 2400])
+def test_a_tone_is_no_timecode(hertz: int) -> None:
+    square = np.sign(np.sin(2 * np.pi * hertz * (np.arange(RATE) + 0.5) / RATE))
+    assert not is_ltc(square, RATE)
+
+
+def test_bits_without_pictures_are_no_timecode() -> None:
+    bits = np.random.default_rng(7).integers(0, 2, 2000)
+    levels = np.cumprod(np.stack([np.full(2000, -1), 1 - 2 * bits], axis=1).reshape(-1))
+    assert not is_ltc(levels[np.arange(RATE) // 12], RATE)
