@@ -20,7 +20,7 @@ from avcheck.record.report import BlockResult, Stretch
 from tests.support import clock_cases, clock_media, clock_table
 from tests.support.clips import Array
 from tests.support.films import KINDS, noise, tiles
-from tests.support.fixing import IN_SYNC, checks, forced, measured, packets, place
+from tests.support.fixing import IN_SYNC, checks, forced, measured, packets, place, place_ms
 
 KEPT = {"copied", "moved"}
 
@@ -266,21 +266,6 @@ def test_a_drift_after_a_jump_is_resampled_away(
     assert result.status == "fixed", result.reason
     places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.0, 4.5, 6.0)]
     assert places_ms == pytest.approx([0, 0, 0, 0], abs=1.0)
-
-
-def place_ms(path: Path, at_s: float) -> float:
-    """How late the noise of `at_s` is heard against the pictures."""
-    with open_media(path) as media:
-        first_s = media.info.first_picture_s or 0.0
-        sounds = [
-            sound
-            for sound in media.sounds()
-            if sound.end_s > first_s + at_s - 1 and sound.start_s < first_s + at_s + 2
-        ]
-    start_s = sounds[0].start_s
-    heard = np.concatenate([sound.samples for sound in sounds])
-    at = place(heard, noise(at_s + np.arange(4000) / SAMPLE_RATE))
-    return 1000 * (start_s + at / SAMPLE_RATE - first_s - at_s)
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-from avcheck.fix.formats import encoder_of
-from avcheck.fix.moves import Moves, Refused
+from av.format import Flags
+
+from avcheck.fix.formats import MOV, SILENCE, encoder_of, is_attached, reel_of
+from avcheck.fix.moves import Refused
 from avcheck.fix.plan import Plan, StreamPlan
 from avcheck.fix.shown import shown_by_stream
+from avcheck.media.container import VIDEO_FORMATS, open_container
 
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
+_MS = Fraction(1, 1000)  # a tick that is fine enough to move sound by
+# From zero on without a gap, as filters and encoders count samples only: where the sound begins
+# later, or has gaps, there is silence
+_WHOLE = "aresample=async=1:min_hard_comp=0.01:first_pts=0"
 
 
-def ffmpeg_line(plan: Plan, target: Path, sample_rates: dict[int, int]) -> str:
-    """A line for a POSIX shell. Made for ffmpeg 9; older ones keep less and round times of mp4 to 1
-    ms.
+def ffmpeg_line(plan: Plan, target: Path) -> tuple[str, tuple[str, ...]]:
+    """A line for a POSIX shell, and what it does not do as avcheck does, in sentences.
 
-    `sample_rates`: Hz, by stream number, of the tracks that are moved. Raises Refused if no single
-    line does it.
+    Made for ffmpeg 9 and run with 5.1 and 7, which keep less and round times of mp4 to 1 ms. Raises
+    Refused if no single line does it.
     """
     if plan.moves.jumps:
         raise Refused(
@@ -32,17 +41,8 @@ def ffmpeg_line(plan: Plan, target: Path, sample_rates: dict[int, int]) -> str:
             "its packets do not say when their pictures are shown, and ffmpeg would show them a "
             "picture late; leave --print-command out"
         )
-    words = ["ffmpeg", "-n", "-i", _file(plan.source)]
-    written = [each for each in plan.streams if each.is_written]
-    for each in written:
-        words += ["-map", f"0:{each.index}"]
-    words += ["-c", "copy"]
-    for number, each in enumerate(written):
-        if each.action != "copied":
-            words += _sound(number, each, plan.moves, sample_rates[each.index])
-    for option, value in plan.options.items():
-        words += [f"-{option}", value]
-    return shlex.join([*words, _file(target)])
+    with open_container(plan.source, VIDEO_FORMATS) as reader:
+        return _Line(plan, reader).words(target), tuple(_notes(plan, reader))
 
 
 def joining_line(picture: Path, sound: Path) -> str:
@@ -52,31 +52,119 @@ def joining_line(picture: Path, sound: Path) -> str:
     return shlex.join(["ffmpeg", "-n", *inputs, "-map", "0:V", "-map", "1:a", "-c", "copy", joined])
 
 
-def _sound(number: int, stream: StreamPlan, moves: Moves, rate: int) -> Iterator[str]:
-    """The options that move the sound which is stream `number` of the new file."""
-    (move,) = moves.pieces
-    if stream.action == "moved":
-        yield from (f"-bsf:{number}", f"setts=ts=TS{move.later_s:+.6f}/TB")
-        return
-    filters = []
-    if stream.action == "encoded":
-        fine = _FINE * rate
-        filters += [f"aresample={round(fine * move.pace)}", f"asetrate={fine}", f"aresample={rate}"]
-    if move.later_s >= 0:
-        filters.append(f"adelay={round(move.later_s * rate)}S:all=1")
-    else:
-        # As long as it was: MXF ends the pictures where the sound ends.
-        filters += [
-            f"atrim=start={-move.later_s:.6f}",
-            "asetpts=PTS-STARTPTS",
-            f"apad=pad_len={round(-move.later_s * rate)}",
+class _Line:
+    """The words of a command.
+
+    Packets that move are read from the file a second time, with other times: the filter `setts`
+    would do it in one reading, but up to ffmpeg 5.1 counts in the ticks of the old container.
+    """
+
+    def __init__(self, plan: Plan, reader: Any) -> None:
+        self._plan = plan
+        self._reader = reader
+        self._later_s = Fraction(plan.moves.pieces[0].later_s).limit_denominator(1_000_000)
+        self._written = [each for each in plan.streams if each.is_written]
+        self._moved = [each for each in self._written if each.action == "moved"]
+        if any(self._tick_s(each) > _MS for each in self._moved):
+            raise Refused(
+                "its packets of sound are dated to a whole packet, and ffmpeg moves them by whole "
+                "packets only; leave --print-command out"
+            )
+
+    def words(self, target: Path) -> str:
+        """The line."""
+        rest_later_s = self._rest_later_s()
+        words = ["ffmpeg", "-n"]
+        if self._moved and self._reader.format.flags & Flags.ts_discont.value:
+            # Of these, ffmpeg begins each input at what is taken from it; up to 5.1 only an input
+            # that is not moved, or to the microsecond by when it begins
+            words.append("-copyts")
+            rest_later_s += Fraction(1, 1_000_000) - self._first_s(self._written)
+        words += self._input(rest_later_s)
+        if self._moved:
+            words += self._input(rest_later_s + self._later_s)
+        for each in self._written:
+            words += ["-map", f"{int(each in self._moved)}:{each.index}"]
+        words += ["-c", "copy"]
+        for number, each in enumerate(self._written):
+            words += self._stream(number, each)
+        for option, value in self._plan.options.items():
+            words += [f"-{option}", value]
+        return shlex.join([*words, _file(target)])
+
+    def _input(self, later_s: Fraction) -> list[str]:
+        offset = ["-itsoffset", f"{float(later_s):.6f}"] if later_s else []
+        return [*offset, "-i", _file(self._plan.source)]
+
+    def _tick_s(self, stream: StreamPlan) -> Fraction:
+        return Fraction(self._reader.streams[stream.index].time_base or 0)
+
+    def _rest_later_s(self) -> Fraction:
+        """How much later everything but the sound is to come, so that no sound begins before zero:
+        there a writer moves all streams, but leaves the chapters where they are.
+        """
+        if not self._moved or self._plan.muxer in MOV or not self._reader.chapters():
+            return Fraction(0)
+        lead_s = self._first_s(self._moved) - self._first_s(self._written)
+        needed_s = -self._later_s - lead_s
+        grid_s = max([_MS, *map(self._tick_s, self._written)])
+        return max(Fraction(0), math.ceil(needed_s / grid_s) * grid_s)
+
+    def _first_s(self, streams: Sequence[StreamPlan]) -> Fraction:
+        """When the first of some streams begins."""
+        all_of_them = [self._reader.streams[each.index] for each in streams]
+        starts_s = [
+            each.start_time * each.time_base
+            for each in all_of_them
+            if each.start_time is not None and each.time_base is not None
         ]
-    yield from (
-        f"-filter:{number}",
-        ",".join(filters),
-        f"-c:{number}",
-        encoder_of(stream.codec) or stream.codec,
-    )
+        return min(starts_s, default=Fraction(0))
+
+    def _stream(self, number: int, stream: StreamPlan) -> Iterator[str]:
+        """The options of stream `number` of the new file."""
+        was = self._reader.streams[stream.index]
+        if stream.title and was.metadata.get("title") != stream.title:
+            yield from (f"-metadata:s:{number}", f"title={stream.title}")  # mp4 reads it as a name
+        if stream.index == self._plan.main_video and self._plan.muxer in MOV:
+            for key, value in reel_of(self._reader).items():
+                yield from (f"-metadata:s:{number}", f"{key}={value}")
+        if stream.action not in ("rewritten", "encoded"):
+            return
+        filters = ",".join(self._filters(stream, int(was.codec_context.sample_rate)))
+        yield from (f"-filter:{number}", filters)
+        yield from (f"-c:{number}", encoder_of(stream.codec) or stream.codec)
+        if was.codec_context.bit_rate and stream.codec not in SILENCE:
+            yield from (f"-b:{number}", str(was.codec_context.bit_rate))
+
+    def _filters(self, stream: StreamPlan, rate: int) -> Iterator[str]:
+        """Those that move a sound of so many Hz, which is then encoded."""
+        (move,) = self._plan.moves.pieces
+        yield _WHOLE
+        if stream.action == "encoded":
+            fine = _FINE * rate
+            yield from (f"aresample={round(fine * move.pace)}", f"asetrate={fine}")
+            yield f"aresample={rate}"
+        if move.later_s >= 0:
+            yield f"adelay={round(move.later_s * rate)}S:all=1"
+        else:
+            yield from (f"atrim=start={-move.later_s:.6f}", "asetpts=PTS-STARTPTS")
+            # As long as it was: MXF ends the pictures where the sound ends.
+            yield f"apad=pad_len={round(-move.later_s * rate)}"
+
+
+def _notes(plan: Plan, reader: Any) -> Iterator[str]:
+    """What the line does not do as avcheck does."""
+    for each in plan.streams:
+        if each.action == "dropped":
+            yield f"it leaves out {each.kind} stream {each.index} ({each.why})"
+        elif each.kind == "video" and is_attached(reader.streams[each.index], plan.muxer):
+            yield (
+                f"it makes the cover art (stream {each.index}) a second picture track; without "
+                "--print-command that becomes an attachment"
+            )
+    moved = [each for each in plan.streams if each.is_written and each.action != "copied"]
+    if plan.muxer in ("matroska", "webm") and any(each.codec == "opus" for each in moved):
+        yield "ffmpeg 5.1 puts Opus in Matroska some ms off its place; 7 and 9 do not"
 
 
 def _file(path: Path) -> str:

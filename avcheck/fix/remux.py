@@ -22,6 +22,7 @@ from avcheck.fix.formats import (
     MOV,
     OWN_TAGS,
     SILENCE,
+    TOGETHER,
     add_stream,
     attach,
     encoder_of,
@@ -184,7 +185,11 @@ class _Copy:
             if each.action == "encoded":
                 self._outputs[each.index] = made = self._encoded_stream(stream, each)
                 self._encoders[each.index] = Encoder(
-                    stream, made, self._plan.moves, self._clock(stream).origin_s
+                    stream,
+                    made,
+                    self._plan.moves,
+                    self._clock(stream).origin_s,
+                    as_long=self._plan.muxer in TOGETHER,
                 )
             else:
                 self._outputs[each.index] = add_stream(
