@@ -18,7 +18,9 @@ import pytest
 
 from avcheck.cli.app import main
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
+from avcheck.media import open_media
 from avcheck.record.report import Stretch
+from tests.support.clock_media import copied
 from tests.support.films import noise, tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured, never, packets, place_ms
 
@@ -111,6 +113,28 @@ def test_it_moves_the_sound_as_fix_does(
     if suffix in (".avi", ".mxf"):
         return  # a gap is filled in packets of other lengths
     assert made[1] == kept[1]
+
+
+@needs_ffmpeg
+def test_what_an_edit_list_hides_stays_hidden(tmp_path: Path) -> None:
+    """An mp4 that was cut between two key frames: ffmpeg by itself shows its pictures 20 ms
+    early.
+    """
+    whole = tiles(tmp_path / "whole.mp4", **AAC)
+    source, target = tmp_path / "film.mp4", tmp_path / "made.mp4"
+    copied(whole, source, from_s=1.3)
+    with open_media(source) as old:
+        was_s = [each.pts_s for each in old.pictures()]
+    run(planned(source, target, 120), tmp_path)
+    with open_media(target) as new:
+        assert [each.pts_s for each in new.pictures()] == pytest.approx(was_s, abs=1e-3)
+    fixed = tmp_path / "fixed.mp4"
+    assert forced(source, fixed, 120).status == "fixed"
+    assert packets(target) == packets(fixed)
+    other = forced(source, tmp_path / "fixed.mkv", 120)
+    assert other.status == "refused"
+    assert "hides its first pictures" in str(other.reason)
+    assert "name the new file .mp4" in str(other.reason)
 
 
 @needs_ffmpeg
@@ -226,3 +250,14 @@ def test_sound_that_ffmpeg_moves_by_whole_packets_only_gets_no_command(tmp_path:
     outcome = planned(source, tmp_path / "made.mkv", -133)
     assert outcome.status == "refused"
     assert "by whole packets only; leave --print-command out" in str(outcome.reason)
+
+
+def test_a_file_that_ffmpeg_reads_at_other_times_gets_no_command(tmp_path: Path) -> None:
+    """CMAF with B-pictures: FFmpeg shows them a picture late, so the sound ended up 40 ms off."""
+    source = tiles(
+        tmp_path / "film.mp4", 2.0, container_options={"movflags": "cmaf+frag_keyframe"}, **AAC
+    )
+    outcome = planned(source, tmp_path / "made.mp4", 120)
+    assert outcome.status == "refused"
+    assert "leave --print-command out" in str(outcome.reason)
+    assert forced(source, tmp_path / "fixed.mp4", 120).status == "fixed"

@@ -16,6 +16,7 @@ from avcheck.fix.moves import Refused
 from avcheck.fix.plan import Plan, StreamPlan
 from avcheck.fix.shown import shown_by_stream
 from avcheck.media.container import VIDEO_FORMATS, open_container
+from avcheck.media.mp4 import index_of
 
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
@@ -40,6 +41,11 @@ def ffmpeg_line(plan: Plan, target: Path) -> tuple[str, tuple[str, ...]]:
         raise Refused(
             "its packets do not say when their pictures are shown, and ffmpeg would show them a "
             "picture late; leave --print-command out"
+        )
+    if index_of(plan.source).retimes:
+        raise Refused(
+            "ffmpeg reads its pictures or its sound at other times than the file says, and would "
+            "move what is right; leave --print-command out"
         )
     with open_container(plan.source, VIDEO_FORMATS) as reader:
         return _Line(plan, reader).words(target), tuple(_notes(plan, reader))
@@ -80,6 +86,8 @@ class _Line:
             # that is not moved, or to the microsecond by when it begins
             words.append("-copyts")
             rest_later_s += Fraction(1, 1_000_000) - self._first_s(self._written)
+        if self._plan.hides_start:
+            words.append("-copyts")  # or everything would begin with what is hidden
         words += self._input(rest_later_s)
         if self._moved:
             words += self._input(rest_later_s + self._later_s)
@@ -93,8 +101,11 @@ class _Line:
         return shlex.join([*words, _file(target)])
 
     def _input(self, later_s: Fraction) -> list[str]:
-        offset = ["-itsoffset", f"{float(later_s):.6f}"] if later_s else []
-        return [*offset, "-i", _file(self._plan.source)]
+        words = ["-itsoffset", f"{float(later_s):.6f}"] if later_s else []
+        if self._plan.hides_start:
+            # By its own reading of such an edit list, ffmpeg shows pictures up to one early
+            words += ["-advanced_editlist", "0"]
+        return [*words, "-i", _file(self._plan.source)]
 
     def _tick_s(self, stream: StreamPlan) -> Fraction:
         return Fraction(self._reader.streams[stream.index].time_base or 0)
