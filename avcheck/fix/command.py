@@ -21,6 +21,7 @@ from avcheck.media.mp4 import index_of
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
 _MS = Fraction(1, 1000)  # a tick that is fine enough to move sound by
+_NEW_IN_MP4 = frozenset({"flac", "truehd"})  # up to ffmpeg 5.1, which refuses them unless told
 # From zero on without a gap, as filters and encoders count samples only: where the sound begins
 # later, or has gaps, there is silence
 _WHOLE = "aresample=async=1:min_hard_comp=0.01:first_pts=0"
@@ -96,6 +97,8 @@ class _Line:
         words += ["-c", "copy"]
         for number, each in enumerate(self._written):
             words += self._stream(number, each)
+        if self._plan.muxer in MOV and any(each.codec in _NEW_IN_MP4 for each in self._written):
+            words += ["-strict", "experimental"]
         for option, value in self._plan.options.items():
             words += [f"-{option}", value]
         return shlex.join([*words, _file(target)])
