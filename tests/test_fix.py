@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -172,6 +173,25 @@ def test_mp3_in_avi_is_refused_and_goes_into_another_container(target: str, tmp_
     result = forced(source, tmp_path / target, 120)
     assert result.status == "fixed", result.reason
     assert late_ms(tmp_path / target) - before == pytest.approx(120, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start_s"), [(".mp4", 50.0), (".mkv", 50.0), (".mov", 95_440.0)]
+)
+def test_in_another_container_the_new_file_begins_at_zero(
+    suffix: str, start_s: float, tmp_path: Path
+) -> None:
+    """A transport stream counts from anywhere, and from zero again after 26.5 hours: nothing was
+    shown up to there, or the fix failed.
+    """
+    source = tiles(tmp_path / "film.ts", start_s=start_s)
+    target = tmp_path / f"fixed{suffix}"
+    result = forced(source, target, 120.0)
+    assert (result.status, result.reason) == ("fixed", None)
+    assert late_ms(target) - late_ms(source) == pytest.approx(120, abs=1)
+    with av.open(str(target)) as reader:
+        assert (reader.start_time or 0) / av.time_base == pytest.approx(0, abs=0.1)
+        assert (reader.duration or 0) / av.time_base < 5
 
 
 # -- where it drifts and jumps ---------------------------------------------------------------------
