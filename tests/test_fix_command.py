@@ -263,3 +263,14 @@ def test_a_file_that_ffmpeg_reads_at_other_times_gets_no_command(tmp_path: Path)
     assert outcome.status == "refused"
     assert "leave --print-command out" in str(outcome.reason)
     assert forced(source, tmp_path / "fixed.mp4", 120).status == "fixed"
+
+
+def test_packets_at_the_same_time_get_no_command(tmp_path: Path) -> None:
+    """In an mp4 with a fragment a picture, FFmpeg reads two packets of sound at one time, and moved
+    one of each pair by itself.
+    """
+    flags = {"movflags": "frag_every_frame+empty_moov"}
+    source = tiles(tmp_path / "film.mp4", 2.0, container_options=flags, **AAC)
+    outcome = planned(source, tmp_path / "made.mp4", 120)
+    assert outcome.status == "refused"
+    assert "have the same time" in str(outcome.reason)

@@ -14,7 +14,7 @@ import pytest
 from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.record.report import Stretch
 from tests.support.films import tiles
-from tests.support.fixing import IN_SYNC, checks, forced, measured, packets
+from tests.support.fixing import IN_SYNC, checks, forced, measured, never, packets
 
 PRORES: dict[str, Any] = {"vcodec": "prores_ks", "acodec": "pcm_s24le", "pix_fmt": "yuv422p10le"}
 DNXHR: dict[str, Any] = {
@@ -107,3 +107,12 @@ def test_an_mxf_whose_sound_becomes_shorter_keeps_all_its_pictures(tmp_path: Pat
     assert (result.status, result.reason) == ("fixed", None)
     assert [each.action for each in result.streams] == ["copied", "encoded"]
     assert packets(target)[0] == packets(source)[0]
+
+
+def test_sound_that_a_transport_stream_has_no_kind_for_is_refused_at_once(tmp_path: Path) -> None:
+    """FFmpeg writes it and does not find it again: the ffmpeg command made a film without sound."""
+    source = tiles(tmp_path / "film.mov")
+    settings = FixSettings(force_offset_ms=120.0, only_command=True)
+    result = fix_file(source, tmp_path / "fixed.ts", settings, never)
+    assert result.status == "refused"
+    assert result.reason == "mpegts does not hold pcm_s16le; name the new file .mkv"

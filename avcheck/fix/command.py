@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from avcheck.media.mp4 import index_of
 
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
+_LOOKED_AT = 500  # packets
 _MS = Fraction(1, 1000)  # a tick that is fine enough to move sound by
 _NEW_IN_MP4 = frozenset({"flac", "truehd"})  # up to ffmpeg 5.1, which refuses them unless told
 # From zero on without a gap, as filters and encoders count samples only: where the sound begins
@@ -49,7 +51,28 @@ def ffmpeg_line(plan: Plan, target: Path) -> tuple[str, tuple[str, ...]]:
             "move what is right; leave --print-command out"
         )
     with open_container(plan.source, VIDEO_FORMATS) as reader:
-        return _Line(plan, reader).words(target), tuple(_notes(plan, reader))
+        line = _Line(plan, reader).words(target), tuple(_notes(plan, reader))
+        if not _times_rise(plan, reader):
+            raise Refused(
+                "two of its packets have the same time, and ffmpeg would give one another; leave "
+                "--print-command out"
+            )
+        return line
+
+
+def _times_rise(plan: Plan, reader: Any) -> bool:
+    """Whether each packet of the pictures and of the measured sound is decoded after the one before
+    it, at the beginning of the file.
+    """
+    streams = [reader.streams[index] for index in (plan.main_video, plan.measured)]
+    before: dict[int, int] = {}
+    for packet in islice(reader.demux(streams), _LOOKED_AT):
+        if packet.dts is None:
+            continue
+        if packet.dts <= before.get(packet.stream.index, packet.dts - 1):
+            return False
+        before[packet.stream.index] = packet.dts
+    return True
 
 
 def joining_line(picture: Path, sound: Path) -> str:
