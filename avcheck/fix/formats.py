@@ -43,7 +43,7 @@ _COVERS = {
 }
 # What MPEG-TS has a kind for: FFmpeg's writer takes any other sound and subtitles too, and its
 # reader does not find them again
-_IN_TRANSPORT = {
+_IN_TRANSPORT: dict[str, frozenset[str]] = {
     "audio": frozenset(
         [
             "aac",
@@ -61,6 +61,7 @@ _IN_TRANSPORT = {
             "truehd",
         ]
     ),
+    "attachment": frozenset(),
     "subtitle": frozenset(["arib_caption", "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"]),
 }
 SILENCE = {  # PCM that is samples and nothing else, with the byte of silence
