@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from avcheck.cli.app import main
+from avcheck.fix.command import joining_line
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.media import open_media
+from avcheck.rates import SAMPLE_RATE
 from avcheck.record.report import Stretch
 from tests.support.clock_media import copied
 from tests.support.films import noise, tiles
-from tests.support.fixing import IN_SYNC, checks, forced, measured, never, packets, place_ms
+from tests.support.fixing import IN_SYNC, checks, forced, measured, never, packets, place, place_ms
+from tests.support.reading import whole
 
 FFMPEG = os.environ.get("AVCHECK_TEST_FFMPEG") or shutil.which("ffmpeg")
 needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="there is no ffmpeg on the PATH")
@@ -274,3 +278,32 @@ def test_packets_at_the_same_time_get_no_command(tmp_path: Path) -> None:
     outcome = planned(source, tmp_path / "made.mp4", 120)
     assert outcome.status == "refused"
     assert "have the same time" in str(outcome.reason)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("film.mp4", AAC),
+        ("film.mkv", AAC),  # was 21 ms off with ffmpeg 5.1
+        ("film.ts", {"picture_times_s": [0.3 + k / 25 for k in range(90)]}),  # 321 ms, with any
+        ("film.ts", {"start_s": 50.0}),
+    ],
+)
+def test_a_sound_is_joined_where_it_is_heard(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    film, sound = tiles(tmp_path / name, **options), tmp_path / "sound.wav"
+    assert FFMPEG
+    words = [FFMPEG, "-v", "error", "-i", str(film), "-vn", str(sound)]
+    subprocess.run(words, timeout=60, check=True, stdin=subprocess.DEVNULL)
+    line = joining_line(film, sound).replace("ffmpeg", shlex.quote(FFMPEG), 1)
+    subprocess.run(["sh", "-c", line], timeout=60, check=True, stdin=subprocess.DEVNULL)
+    late_ms = []
+    for path, audio in ((film, sound), (tmp_path / "film-joined.mkv", None)):
+        with open_media(path, audio_path=audio) as media:
+            first_s = next(iter(media.pictures())).pts_s
+            start_s, heard = whole(list(media.sounds()))
+        known = noise(2.0 + np.arange(4000) / SAMPLE_RATE)
+        late_ms.append(1000 * (start_s + place(heard, known) / SAMPLE_RATE - first_s))
+    assert late_ms[1] == pytest.approx(late_ms[0], abs=1.2)

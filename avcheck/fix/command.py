@@ -10,18 +10,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import av
 from av.format import Flags
 
+from avcheck.errors import AvcheckError
 from avcheck.fix.formats import MOV, SILENCE, encoder_of, is_attached, reel_of
 from avcheck.fix.moves import Refused
 from avcheck.fix.plan import Plan, StreamPlan
 from avcheck.fix.shown import shown_by_stream
-from avcheck.media.container import VIDEO_FORMATS, open_container
+from avcheck.media import open_media
+from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS, clock_of, open_container
 from avcheck.media.mp4 import index_of
+from avcheck.media.streams import playing
 
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
 _LOOKED_AT = 500  # packets
+_UNLIKE_S = Fraction(1, 1_000_000)  # another time to ffmpeg, and none to a file
 _MS = Fraction(1, 1000)  # a tick that is fine enough to move sound by
 _NEW_IN_MP4 = frozenset({"flac", "truehd"})  # up to ffmpeg 5.1, which refuses them unless told
 # From zero on without a gap, as filters and encoders count samples only: where the sound begins
@@ -76,10 +81,49 @@ def _times_rise(plan: Plan, reader: Any) -> bool:
 
 
 def joining_line(picture: Path, sound: Path) -> str:
-    """A line that puts the pictures of one file and the sound of another into one."""
+    """A line that puts the pictures of one file and the sound of another into one, as late as
+    avcheck hears it beside them.
+    """
     joined = _file(picture.with_name(f"{picture.stem}-joined.mkv"))
-    inputs = ("-i", _file(picture), "-i", _file(sound))
-    return shlex.join(["ffmpeg", "-n", *inputs, "-map", "0:V", "-map", "1:a", "-c", "copy", joined])
+    words = ["ffmpeg", "-n"]
+    try:
+        offsets_s = _joined_at(picture, sound)
+    except AvcheckError:  # which a check of the two names
+        offsets_s = (Fraction(0), Fraction(0))
+    else:
+        words.append("-copyts")  # or ffmpeg begins each file at a time of its own choice
+    for path, offset_s in zip((picture, sound), offsets_s, strict=True):
+        words += [*_later(offset_s), "-i", _file(path)]
+    return shlex.join([*words, "-map", "0:V", "-map", "1:a", "-c", "copy", joined])
+
+
+def _joined_at(picture: Path, sound: Path) -> tuple[Fraction, Fraction]:
+    """How much later the timestamps of both files are to come. Raises MediaError."""
+    with open_media(picture, audio_path=sound, threads=1) as media:
+        info = media.info
+    with (
+        open_container(picture, VIDEO_FORMATS) as film,
+        open_container(sound, SOUND_FORMATS) as other,
+    ):
+        video: Any = playing(film)[info.video_track]
+        origin_s = Fraction(clock_of(film, picture, video).origin_s)
+        begins_s = Fraction(other.start_time or 0, av.time_base)
+        if _begins_with_what_is_taken(film):
+            origin_s -= _UNLIKE_S
+    return -origin_s, Fraction(info.first_sound_s or 0.0) - begins_s
+
+
+def _begins_with_what_is_taken(reader: Any) -> bool:
+    """Whether ffmpeg begins an input of this format with the streams that are taken from it, not
+    with the file: with any version, unless told `-copyts`, and with 5.1 where the input is moved by
+    no more or less than what makes it begin at zero.
+    """
+    return bool(reader.format.flags & Flags.ts_discont.value)
+
+
+def _later(offset_s: Fraction) -> list[str]:
+    """The option that makes an input later, if there is anything to say."""
+    return ["-itsoffset", f"{float(offset_s):.6f}"] if offset_s else []
 
 
 class _Line:
@@ -105,11 +149,9 @@ class _Line:
         """The line."""
         rest_later_s = self._rest_later_s()
         words = ["ffmpeg", "-n"]
-        if self._moved and self._reader.format.flags & Flags.ts_discont.value:
-            # Of these, ffmpeg begins each input at what is taken from it; up to 5.1 only an input
-            # that is not moved, or to the microsecond by when it begins
+        if self._moved and _begins_with_what_is_taken(self._reader):
             words.append("-copyts")
-            rest_later_s += Fraction(1, 1_000_000) - self._first_s(self._written)
+            rest_later_s += _UNLIKE_S - self._first_s(self._written)
         if self._plan.hides_start:
             words.append("-copyts")  # or everything would begin with what is hidden
         words += self._input(rest_later_s)
@@ -127,7 +169,7 @@ class _Line:
         return shlex.join([*words, _file(target)])
 
     def _input(self, later_s: Fraction) -> list[str]:
-        words = ["-itsoffset", f"{float(later_s):.6f}"] if later_s else []
+        words = _later(later_s)
         if self._plan.hides_start:
             # By its own reading of such an edit list, ffmpeg shows pictures up to one early
             words += ["-advanced_editlist", "0"]
