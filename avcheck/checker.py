@@ -44,7 +44,7 @@ from avcheck.signals.verdict import judge_signal, undecided
 from avcheck.verdict.detail import detail_of
 from avcheck.verdict.judge import Judgement, judge, without_unseen
 from avcheck.verdict.posterior import Calibration, Curve
-from avcheck.verdict.reporting import report_on
+from avcheck.verdict.reporting import report_on, within_title
 
 _STAMPED_S = 3.0  # in which a stamped capture shows its first stamp
 _LEFT = "small faces may have been missed (--thorough looks for them)"
@@ -271,7 +271,7 @@ class Checker:
         detail = (
             detail_of(zoomed.curves, judgement, self.calibration, info) if settings.detail else None
         )
-        return replace(
+        report = replace(
             report_on(path, judgement, info, degraded, settings.tolerance),
             reason=_reason(judgement, info, cut, chosen=len(first.choices) > 1),
             measured_by="network" if signal is None else "test_signal",
@@ -286,6 +286,7 @@ class Checker:
             detail=detail,
             model_sha256=self.loaded.sha256,
         )
+        return within_title(report)
 
     def _error_report(
         self,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from avcheck.errors import UsageError
-from avcheck.machine.files import stamp
+from avcheck.machine.files import file_id, stamp
 from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.text.languages import is_language
 from avcheck.text.timecode import is_timecode
@@ -71,9 +71,12 @@ class CheckSettings:
                     f"{language!r} is no language: give a code, for example fr, fra or fr-CA",
                     "language",
                 )
-        for name, chosen in (("audio_track", self.audio_tracks), ("audio", self.audio)):
-            if len(set(chosen)) < len(chosen):
-                raise UsageError("one is asked for twice", name)
+        # What is asked for twice is checked once, also a file by two of its names
+        object.__setattr__(self, "audio_tracks", tuple(dict.fromkeys(self.audio_tracks)))
+        files: dict[object, Path] = {}
+        for path in self.audio:
+            files.setdefault(file_id(path) or path, path)
+        object.__setattr__(self, "audio", tuple(files.values()))
         # How many seconds a timecode is becomes known only once the title is open
         start_s = 0.0 if self.start is None or isinstance(self.start, str) else self.start
         end_s = math.inf if self.end is None or isinstance(self.end, str) else self.end

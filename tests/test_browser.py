@@ -92,6 +92,13 @@ def test_a_title_opens_without_a_word(opened: Open, scheme: str) -> None:
     assert (dark == "rgb(20, 24, 29)") is (scheme == "dark")
 
 
+def test_a_drawing_fits_into_half_a_window(opened: Open) -> None:
+    """At 200 % a window of 1280 px is 640 wide: the end of every drawing was out of sight."""
+    tab = opened(page([title(60)], stills), viewport={"width": 640, "height": 450})
+    hidden = "boxes => boxes.map(box => box.scrollWidth - box.clientWidth)"
+    assert tab.eval_on_selector_all("section.scroll:has(svg.chart)", hidden) == [0, 0, 0]
+
+
 def test_the_record_is_downloaded_as_it_is(opened: Open) -> None:
     report = title(60)
     tab = opened(page([report]))

@@ -134,7 +134,6 @@ def test_what_a_command_needs_stands_bare_in_its_usage(
             ["a.mp4", "--language", "zz9"],
             "--language: 'zz9' is no language: give a code, for example fr, fra or fr-CA",
         ),
-        (["a.mp4", *("--audio-track", "1") * 2], "--audio-track: one is asked for twice"),
         (
             ["a.mp4", "--start", "5", "--end", "3"],
             "--end: the part from 5 s to 3 s is empty or too short; it must last at least 1 s",

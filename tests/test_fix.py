@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ from avcheck.record.report import BlockResult, Stretch
 from tests.support import clock_cases, clock_media, clock_table
 from tests.support.clips import Array
 from tests.support.films import KINDS, noise, tiles
-from tests.support.fixing import IN_SYNC, checks, forced, measured, packets, place
+from tests.support.fixing import IN_SYNC, checks, forced, measured, packets, place, place_ms
 
 KEPT = {"copied", "moved"}
 
@@ -174,6 +175,25 @@ def test_mp3_in_avi_is_refused_and_goes_into_another_container(target: str, tmp_
     assert late_ms(tmp_path / target) - before == pytest.approx(120, abs=1.5)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "start_s"), [(".mp4", 50.0), (".mkv", 50.0), (".mov", 95_440.0)]
+)
+def test_in_another_container_the_new_file_begins_at_zero(
+    suffix: str, start_s: float, tmp_path: Path
+) -> None:
+    """A transport stream counts from anywhere, and from zero again after 26.5 hours: nothing was
+    shown up to there, or the fix failed.
+    """
+    source = tiles(tmp_path / "film.ts", start_s=start_s)
+    target = tmp_path / f"fixed{suffix}"
+    result = forced(source, target, 120.0)
+    assert (result.status, result.reason) == ("fixed", None)
+    assert late_ms(target) - late_ms(source) == pytest.approx(120, abs=1)
+    with av.open(str(target)) as reader:
+        assert (reader.start_time or 0) / av.time_base == pytest.approx(0, abs=0.1)
+        assert (reader.duration or 0) / av.time_base < 5
+
+
 # -- where it drifts and jumps ---------------------------------------------------------------------
 
 
@@ -266,21 +286,6 @@ def test_a_drift_after_a_jump_is_resampled_away(
     assert result.status == "fixed", result.reason
     places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.0, 4.5, 6.0)]
     assert places_ms == pytest.approx([0, 0, 0, 0], abs=1.0)
-
-
-def place_ms(path: Path, at_s: float) -> float:
-    """How late the noise of `at_s` is heard against the pictures."""
-    with open_media(path) as media:
-        first_s = media.info.first_picture_s or 0.0
-        sounds = [
-            sound
-            for sound in media.sounds()
-            if sound.end_s > first_s + at_s - 1 and sound.start_s < first_s + at_s + 2
-        ]
-    start_s = sounds[0].start_s
-    heard = np.concatenate([sound.samples for sound in sounds])
-    at = place(heard, noise(at_s + np.arange(4000) / SAMPLE_RATE))
-    return 1000 * (start_s + at / SAMPLE_RATE - first_s - at_s)
 
 
 @pytest.mark.parametrize(

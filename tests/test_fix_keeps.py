@@ -153,6 +153,16 @@ def test_nothing_is_lost(suffix: str, offset_ms: float, tmp_path: Path) -> None:
             assert new_packets[each.track][:count] == old_packets[each.track]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_what_a_transport_stream_cannot_hold_is_left_out(suffix: str, tmp_path: Path) -> None:
+    """For subtitles of another kind, or a font, the whole file was refused."""
+    source = rich(tmp_path / f"film{suffix}", vcodec="libx264", acodec="aac")
+    result = forced(source, tmp_path / "fixed.ts", 120)
+    assert (result.status, result.reason) == ("fixed", None)
+    dropped = {each.kind for each in result.streams if each.action == "dropped"}
+    assert dropped == ({"subtitle", "attachment"} if suffix == ".mkv" else {"subtitle"})
+
+
 @pytest.mark.parametrize(("old", "new"), [(".mp4", ".mkv"), (".mkv", ".mp4")])
 def test_the_title_of_a_track_goes_into_another_container(
     old: str, new: str, tmp_path: Path

@@ -11,8 +11,10 @@ from typing import Any
 import av
 import pytest
 
+from avcheck.fix.repair import FixSettings, fix_file
+from avcheck.record.report import Stretch
 from tests.support.films import tiles
-from tests.support.fixing import forced, packets
+from tests.support.fixing import IN_SYNC, checks, forced, measured, never, packets
 
 PRORES: dict[str, Any] = {"vcodec": "prores_ks", "acodec": "pcm_s24le", "pix_fmt": "yuv422p10le"}
 DNXHR: dict[str, Any] = {
@@ -94,3 +96,23 @@ def test_pcm_is_the_same_however_a_reader_divides_it(tmp_path: Path) -> None:
     assert (result.status, result.reason) == ("fixed", None)
     assert [each.identical for each in result.streams] == [True, True, None]  # the timecode
     assert b"".join(packets(second)[1]) == b"".join(packets(source)[1])
+
+
+def test_an_mxf_whose_sound_becomes_shorter_keeps_all_its_pictures(tmp_path: Path) -> None:
+    """MXF ends the pictures where the sound ends: the last ones were lost, and so was the fix."""
+    source = tiles(tmp_path / "film.mxf")
+    target = tmp_path / "fixed.mxf"
+    report = measured(Stretch(0.0, 4.0, -140.0, -100.0))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
+    assert (result.status, result.reason) == ("fixed", None)
+    assert [each.action for each in result.streams] == ["copied", "encoded"]
+    assert packets(target)[0] == packets(source)[0]
+
+
+def test_sound_that_a_transport_stream_has_no_kind_for_is_refused_at_once(tmp_path: Path) -> None:
+    """FFmpeg writes it and does not find it again: the ffmpeg command made a film without sound."""
+    source = tiles(tmp_path / "film.mov")
+    settings = FixSettings(force_offset_ms=120.0, only_command=True)
+    result = fix_file(source, tmp_path / "fixed.ts", settings, never)
+    assert result.status == "refused"
+    assert result.reason == "mpegts does not hold pcm_s16le; name the new file .mkv"

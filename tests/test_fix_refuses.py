@@ -258,49 +258,6 @@ def test_what_cannot_be_fixed_is_a_one_and_what_cannot_be_read_a_two(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.avi", "notes.mp4"]
 
 
-def test_the_ffmpeg_command_is_printed_and_nothing_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = tiles(tmp_path / "film.mp4", 2.0)
-    assert (
-        main(
-            [
-                "fix",
-                "--print-command",
-                "--force-offset",
-                "80",
-                str(source),
-                str(tmp_path / "a b.mp4"),
-            ]
-        )
-        == 0
-    )
-    line = capsys.readouterr().out
-    assert line.startswith(
-        f"ffmpeg -n -i file:{source} -map 0:0 -map 0:1 -c copy -bsf:1 setts=ts=TS+0.080000/TB "
-    )
-    assert line.endswith(f"'file:{tmp_path}/a b.mp4'\n")
-    avi = tiles(tmp_path / "film.avi", 2.0)
-    assert (
-        main(
-            [
-                "fix",
-                "--print-command",
-                "--force-offset",
-                "-80",
-                str(avi),
-                str(tmp_path / "fixed.avi"),
-            ]
-        )
-        == 0
-    )
-    assert (
-        "-filter:1 atrim=start=0.080000,asetpts=PTS-STARTPTS,apad=pad_len=3840 -c:1 pcm_s16le"
-        in capsys.readouterr().out
-    )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.avi", "film.mp4"]
-
-
 @pytest.mark.parametrize(
     ("error", "remedy"),
     [(av.error.PatchWelcomeError, "; name the new file .mov"), (av.error.OSError, "")],

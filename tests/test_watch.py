@@ -116,6 +116,21 @@ def test_the_hook_gets_the_record(inbox: Path, capfd: pytest.CaptureFixture[str]
     assert "two words" not in out
 
 
+def test_a_hook_that_takes_long_is_named(
+    inbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs held everything up without a word."""
+    monkeypatch.setattr("avcheck.watch.run.SLOW_HOOK_S", 0.1)
+    (inbox / "late.mkv").write_bytes(b"x")
+    hook = inbox.parent / "hook.py"
+    hook.write_text("import sys, time\ntime.sleep(0.5)\nsys.exit(len(sys.stdin.read()) < 100)\n")
+    assert once(inbox, *sorted_out(inbox), "--hook", f"'{sys.executable}' '{hook}'") == 0
+    target = inbox.parent / "fail" / "late.mkv"
+    err = capsys.readouterr().err
+    assert f"the hook still runs for {target}; nothing else is moved until it ends\n" in err
+    assert "exited" not in err
+
+
 def test_a_file_that_grows_is_waited_for(inbox: Path) -> None:
     path = inbox / "good.mkv"
 

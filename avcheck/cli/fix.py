@@ -131,6 +131,8 @@ def fix(
     output = Output("text", quiet=quiet, detailed=False)
     if result.command is not None:
         output.write(result.command + "\n")
+        for note in () if quiet else result.notes:
+            complain(note, prefix="note: ")
     elif as_json:
         output.write(json.dumps(result.to_record(), indent=2) + "\n")
     elif code is ExitCode.OK and not quiet:

@@ -35,6 +35,8 @@ def to_report(
     info, lost = title.info, title.degraded
     return replace(
         report,
+        # What was compared ends with the shorter of sound and picture
+        duration_s=report.duration_s if info.duration_s is None else info.duration_s,
         container_offset_ms=info.container_offset_ms,
         audio_track=info.audio_track,
         video_track=info.video_track,
@@ -112,8 +114,8 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
         jump_intervals_s=tuple(jumps),
         stretches=tuple(
             Stretch(
-                change.start_s,
-                change.end_s,
+                round(change.start_s, 3),
+                round(change.end_s, 3),
                 round(change.start_ms, 1) + 0.0,
                 round(change.end_ms, 1) + 0.0,
             )
@@ -167,7 +169,7 @@ def _unaligned(comparison: Comparison) -> Degraded:
     ]
     ends.append(comparison.start_s + comparison.duration_s)
     gaps = [
-        (start_s, end_s)
+        (round(start_s, 3), round(end_s, 3))
         for start_s, end_s in zip(ends[::2], ends[1::2], strict=True)
         if end_s - start_s >= _LEAST_GAP_S
     ]

@@ -78,11 +78,17 @@ class Pace:
         self._held = np.concatenate([self._held, samples], axis=1)
         yield from self._give(self._held_from + self._held.shape[1] - _TAPS)
 
-    def rest(self) -> Iterator[tuple[int, Floats]]:
-        """What is left at the end, as if silence followed."""
+    def rest(self, *, as_long: bool = False) -> Iterator[tuple[int, Floats]]:
+        """What is left at the end, as if silence followed; `as_long`: with silence up to where the
+        old sound ended.
+        """
         end = self._held_from + self._held.shape[1]
         self._held = np.pad(self._held, ((0, 0), (0, _TAPS)))
         yield from self._give(end)
+        while as_long and self._next < end:
+            count = min(end - self._next, _CHUNK)
+            yield self._next, np.zeros((len(self._held), count), np.float32)
+            self._next += count
 
     def _give(self, known_to: int) -> Iterator[tuple[int, Floats]]:
         """All samples of the new file whose place in the old one lies before the sample
@@ -146,7 +152,12 @@ class Encoder:
     the new file.
     """
 
-    def __init__(self, source: Any, target: Any, moves: Moves, origin_s: float) -> None:
+    def __init__(
+        self, source: Any, target: Any, moves: Moves, origin_s: float, *, as_long: bool = False
+    ) -> None:
+        """`as_long`: end no earlier than the old sound, as MXF ends the pictures where the sound
+        ends.
+        """
         context = source.codec_context
         self._source = source
         self._target = target
@@ -157,6 +168,7 @@ class Encoder:
         self._pace = Pace(moves, self._rate, self._channels)
         # Packed, as not every PyAV can read or fill planar frames of many channels
         self._packed = AudioResampler(format="flt", layout=self._layout, rate=self._rate)
+        self._as_long = as_long
         self._waiting: list[Floats] = []
         self._first = 0  # number of the first sample that waits
 
@@ -179,7 +191,7 @@ class Encoder:
     def rest(self) -> list[Any]:
         """The last packets."""
         made: list[Any] = []
-        for first, samples in self._pace.rest():
+        for first, samples in self._pace.rest(as_long=self._as_long):
             made += self._encode(first, samples)
         made += self._encode_waiting(whole_only=False)
         return [*made, *self._target.encode(None)]

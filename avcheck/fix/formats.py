@@ -41,6 +41,29 @@ _COVERS = {
     "gif": ("image/gif", "cover.gif"),
     "tiff": ("image/tiff", "cover.tiff"),
 }
+# What MPEG-TS has a kind for: FFmpeg's writer takes any other sound and subtitles too, and its
+# reader does not find them again
+_IN_TRANSPORT: dict[str, frozenset[str]] = {
+    "audio": frozenset(
+        [
+            "aac",
+            "aac_latm",
+            "ac3",
+            "ac4",
+            "dts",
+            "eac3",
+            "mp1",
+            "mp2",
+            "mp3",
+            "opus",
+            "pcm_bluray",
+            "s302m",
+            "truehd",
+        ]
+    ),
+    "attachment": frozenset(),
+    "subtitle": frozenset(["arib_caption", "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"]),
+}
 SILENCE = {  # PCM that is samples and nothing else, with the byte of silence
     **dict.fromkeys(
         ("pcm_s8", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_s64le", "pcm_s64be"), 0
@@ -100,6 +123,8 @@ def why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
         return ""
     name = codec_of(stream) or stream.type
     refusal = f"{muxer} does not hold {name}"
+    if muxer == "mpegts" and name not in _IN_TRANSPORT.get(stream.type, {name}):
+        return refusal
     beside = next((each for each in playing(container) if each is not stream), None)
     trial = av.open(io.BytesIO(), "w", format=muxer)
     try:

@@ -15,6 +15,7 @@ from typing import Literal
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from avcheck.fix.formats import (
     FAMILIES,
@@ -31,7 +32,7 @@ from avcheck.fix.formats import (
 )
 from avcheck.fix.moves import Moves, Refused
 from avcheck.media import Media, open_media
-from avcheck.media.container import VIDEO_FORMATS, open_container
+from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
 from avcheck.record.tracks import escaped
@@ -81,6 +82,7 @@ class Plan:
     audio_track: int
     playing: tuple[int, ...]  # picture tracks that are no cover art
     same_format: bool  # as the source's: then packets must be bit by bit the same
+    hides_start: bool  # the source has pictures before its beginning, which its edit list hides
     notes: tuple[str, ...] = ()  # what to tell the user
 
     @property
@@ -151,6 +153,12 @@ def make_plan(
         )
         if lost is not None:
             raise Refused(lost.why + name_instead(container, (video, measured), muxer))
+        hides_start = _begins_before_zero(container, source, video)
+        if hides_start and muxer not in MOV:
+            raise Refused(
+                "its edit list hides its first pictures, which a copy in another container would "
+                "show; name the new file .mp4 or .mov"
+            )
         return Plan(
             source=source,
             muxer=muxer,
@@ -162,9 +170,20 @@ def make_plan(
             video_track=info.video_track,
             audio_track=audio_number,
             playing=tuple(each.index for each in playing(container)),
+            hides_start=hides_start,
             same_format=muxer in FAMILIES.get(container.format.name, {container.format.name}),
             notes=_notes(container, moved, muxer, moves),
         )
+
+
+def _begins_before_zero(container: InputContainer, source: Path, video: VideoStream) -> bool:
+    """Whether an mp4 has pictures that no player shows, as one that was cut between two key
+    frames.
+    """
+    start, tick_s = video.start_time, video.time_base
+    if "mp4" not in container.format.name or start is None or tick_s is None:
+        return False
+    return float(start * tick_s) - clock_of(container, source, video).origin_s < -float(tick_s)
 
 
 def _refuse_title(media: Media, moves: Moves) -> None:

@@ -22,6 +22,7 @@ from avcheck.fix.formats import (
     MOV,
     OWN_TAGS,
     SILENCE,
+    TOGETHER,
     add_stream,
     attach,
     encoder_of,
@@ -36,7 +37,13 @@ from avcheck.fix.pcm import PcmLayout
 from avcheck.fix.plan import Plan, StreamPlan
 from avcheck.fix.shown import shown_by_stream
 from avcheck.media.base import JITTER_S, reason_of, timed_out
-from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
+from avcheck.media.container import (
+    VIDEO_FORMATS,
+    Clock,
+    clock_of,
+    open_container,
+    origin_s_of,
+)
 from avcheck.media.packets import pcm_bits
 
 # What a writer raises that has no place for a stream
@@ -146,6 +153,8 @@ class _Copy:
         self._encoders: dict[int, Encoder] = {}
         self._cuts: dict[int, _Cut] = {}
         self._shown = shown_by_stream(plan)
+        # Whatever a transport stream counts from: elsewhere, nothing would be shown up to there
+        self._begins_anew = not plan.same_format and "mp4" not in reader.format.name
 
     def run(self, chapters_later_s: float) -> list[Ledger]:
         """Write everything; what was written, in the order of the new file's streams."""
@@ -157,6 +166,8 @@ class _Copy:
             if key.lower() not in OWN_TAGS
         }
         writer.metadata.update(tags)
+        if self._begins_anew:
+            chapters_later_s -= origin_s_of(self._reader)
         writer.set_chapters(_moved_chapters(self._reader.chapters(), chapters_later_s))
         for packet in _dated(self._packets()):
             for made in self._new_packets(packet):
@@ -184,7 +195,11 @@ class _Copy:
             if each.action == "encoded":
                 self._outputs[each.index] = made = self._encoded_stream(stream, each)
                 self._encoders[each.index] = Encoder(
-                    stream, made, self._plan.moves, self._clock(stream).origin_s
+                    stream,
+                    made,
+                    self._plan.moves,
+                    self._kept_origin_s(stream),
+                    as_long=self._plan.muxer in TOGETHER,
                 )
             else:
                 self._outputs[each.index] = add_stream(
@@ -217,6 +232,10 @@ class _Copy:
         if stream.index not in self._clocks:
             self._clocks[stream.index] = clock_of(self._reader, self._plan.source, stream)
         return self._clocks[stream.index]
+
+    def _kept_origin_s(self, stream: Any) -> float:
+        """The timestamp that is zero of the new file's clock."""
+        return 0.0 if self._begins_anew else self._clock(stream).origin_s
 
     def _packets(self) -> Iterator[Packet[Any]]:
         """Every packet of the streams that are written, with the presentation time that its
@@ -271,6 +290,10 @@ class _Copy:
         if stamp is None:
             raise Refused("the file has packets without a time; remux it to mkv first")
         due_s = float(stamp * packet.time_base) - clock.origin_s
+        if self._begins_anew and not is_cover(packet.stream):
+            ticks = round(Fraction(clock.origin_s) / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts - ticks
+            packet.dts = None if packet.dts is None else packet.dts - ticks
         if action == "rewritten":
             yield from self._pcm(index, self._layouts[index].take(due_s, bytes(packet)))
             return
@@ -313,7 +336,7 @@ class _Copy:
             made: Packet[Any] = Packet(run)
             made.stream = self._outputs[index]
             made.time_base = Fraction(1, rate)
-            made.pts = made.dts = first + round(self._clock(stream).origin_s * rate)
+            made.pts = made.dts = first + round(self._kept_origin_s(stream) * rate)
             made.is_keyframe = True
             yield made
 

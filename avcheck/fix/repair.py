@@ -25,7 +25,6 @@ from avcheck.fix.verify import EXACT_MS, Failed, Readback, read_back
 from avcheck.machine.files import publish_new, unfinished_media, why_not_new
 from avcheck.media import open_media
 from avcheck.media.base import reason_of
-from avcheck.media.container import VIDEO_FORMATS, open_container
 from avcheck.record.report import Report
 from avcheck.record.tracks import escaped
 from avcheck.render.text import outcome as outcome_text
@@ -155,8 +154,9 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
         plan = _planned(source, target, way, wanted, before)
         start = replace(start, moves=_rounded(way), notes=(*plan.notes, *cuts))
         if wanted.only_command:
-            line = ffmpeg_line(plan, target, _sample_rates(plan))
-            return replace(start, status="planned", reason=None, command=line)
+            line, unlike = ffmpeg_line(plan, target)
+            notes = (*start.notes, *unlike)
+            return replace(start, status="planned", reason=None, command=line, notes=notes)
         outcome = _fixed(plan, target, start, None if before is None else check)
         if (further := _further(way, outcome)) is None:
             return outcome
@@ -363,12 +363,3 @@ def _streams(plan: Plan, ledgers: dict[int, Ledger], clock: Readback) -> tuple[S
             )
         )
     return tuple(results)
-
-
-def _sample_rates(plan: Plan) -> dict[int, int]:
-    with open_container(plan.source, VIDEO_FORMATS) as container:
-        return {
-            each.index: int(each.codec_context.sample_rate)
-            for each in container.streams.audio
-            if each.codec_context
-        }

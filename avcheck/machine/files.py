@@ -24,6 +24,15 @@ def stamp(path: str | Path) -> tuple[int | None, int | None]:
     return status.st_size, status.st_mtime_ns
 
 
+def file_id(path: Path) -> tuple[int, int] | None:
+    """What all names of one file share; None if there is no file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
 def why_not_new(path: Path) -> str:
     """Why no file can be made at `path`, as far as that shows before it is tried; "" if it can."""
     folder = path.absolute().parent

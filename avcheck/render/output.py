@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avcheck.errors import UsageError
-from avcheck.machine.files import UNFINISHED, publish_new, unfinished, why_not_new
+from avcheck.machine.files import UNFINISHED, file_id, publish_new, unfinished, why_not_new
 from avcheck.record.report import Report
 from avcheck.render import FORMATS, Renderer
 
@@ -78,7 +78,7 @@ class Guard:
         # Names for files that do not exist yet, identities for files with several names
         paths = [target.path for target in targets]
         self._names = {os.path.realpath(path) for path in paths}
-        self._identities = {_identity(path) for path in paths} - {None}
+        self._identities = {file_id(path) for path in paths} - {None}
 
     def refuse_all(self, paths: Iterable[Path | None]) -> None:
         """`refuse` every one of these that exists."""
@@ -90,7 +90,7 @@ class Guard:
         """Raise UsageError if this file, which is read, is a target, under this or another name."""
         if not self._names:
             return
-        identity = _identity(path)
+        identity = file_id(path)
         if (
             (os.path.realpath(path) in self._names)
             if identity is None
@@ -274,12 +274,3 @@ def _explained(what: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"cannot write {what}: {error.strerror or error}") from error
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What all names of one file share; None if there is no file."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino

@@ -11,7 +11,7 @@ from avcheck.signals.signal import SIGNAL_SIDE, Signal, SignalKind, signal_of
 from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
 from avcheck.verdict.course import Course, follow
 from avcheck.verdict.judge import Judgement, against
-from avcheck.verdict.reporting import report_on
+from avcheck.verdict.reporting import report_on, within_title
 
 _ERROR_MS: dict[SignalKind, float] = {"clap": 20.0}  # half a picture at 25 fps
 _USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
@@ -66,7 +66,7 @@ def check_signal(
     judged = judge_signal(signal, tolerance, every_picture=True)
     report = report_on(path, judged, info, degraded, tolerance)
     return replace(
-        report,
+        within_title(report),
         measured_by="test_signal",
         signal=signal.kind,
         audio_path=None if audio_path is None else str(audio_path),

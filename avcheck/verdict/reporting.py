@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from avcheck._version import __version__
 from avcheck.media import MediaInfo
-from avcheck.record.report import Degraded, Report, Tolerance
+from avcheck.record.report import Degraded, Report, Segment, Stretch, Tolerance
 from avcheck.verdict.judge import Judgement
 
 
@@ -44,3 +45,58 @@ def report_on(
         degraded=degraded,
         avcheck_version=__version__,
     )
+
+
+def within_title(report: Report) -> Report:
+    """The same report with no time behind the end of the title: what was looked at ends with a
+    whole second, which may be after its last picture. An offset that drifts is that at the new end.
+    """
+    end_s = report.duration_s
+    begun_s = [each.start_s for each in report.segments]
+    begun_s += [each.start_s for each in report.stretches]
+    begun_s += [each.start_s for each in report.blocks]
+    if end_s is None or any(start_s >= end_s for start_s in begun_s):
+        return report  # the file does not know how long it is
+
+    def ended(span: tuple[float, float]) -> tuple[float, float]:
+        return min(span[0], end_s), min(span[1], end_s)
+
+    def cut(part: Segment) -> Segment:
+        return replace(part, end_s=min(part.end_s, end_s))
+
+    stretches = tuple(_until(each, end_s) for each in report.stretches)
+    worst_ms = {
+        old.end_offset_ms: new.end_offset_ms
+        for old, new in zip(report.stretches, stretches, strict=True)
+    }
+    detail = report.detail
+    if detail is not None:
+        segments = tuple(replace(each, end_s=min(each.end_s, end_s)) for each in detail.segments)
+        detail = replace(detail, segments=segments)
+    return replace(
+        report,
+        offset_ms=_as_judged(report, worst_ms),
+        stretches=stretches,
+        segments=tuple(map(cut, report.segments)),
+        jumps_s=tuple(min(at_s, end_s) for at_s in report.jumps_s),
+        jump_intervals_s=tuple(map(ended, report.jump_intervals_s)),
+        degraded=replace(report.degraded, unseen_s=tuple(map(ended, report.degraded.unseen_s))),
+        detail=detail,
+    )
+
+
+def _until(stretch: Stretch, end_s: float) -> Stretch:
+    if stretch.end_s <= end_s:
+        return stretch
+    end_ms = round(stretch.offset_at(end_s), 1) + 0.0
+    return replace(stretch, end_s=end_s, end_offset_ms=end_ms)
+
+
+def _as_judged(report: Report, worst_ms: dict[float, float]) -> float | None:
+    """The worst offset, at the new end of its stretch, unless that belongs to another verdict."""
+    was_ms = report.offset_ms
+    if was_ms is None:
+        return None
+    now_ms = worst_ms.get(was_ms, was_ms)
+    beyond = [report.tolerance.beyond_ms(each_ms) > 0 for each_ms in (was_ms, now_ms)]
+    return now_ms if beyond[0] == beyond[1] else was_ms

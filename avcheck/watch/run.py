@@ -32,6 +32,7 @@ LOOKS = 3  # at an unchanging file, before it is taken for whole
 POLL_S = 5.0  # between two looks at a folder that reports no changes
 IDLE_S = 60.0  # at one that does report them, in case it missed one
 RETRY_S = 60.0  # before trying again to move a file
+SLOW_HOOK_S = 60.0  # after which a hook that has not ended is named
 EVERY_MEDIA_FILE = Selection()
 _TICK_S = 0.5  # the longest that a worker's answer may wait
 
@@ -237,18 +238,33 @@ class _Folder:
             return
         environment = {**os.environ, "AVCHECK_FILE": str(path)}
         try:
-            done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
-                self._plan.hook,
-                input=to_json(report).encode("ascii") + b"\n",
-                env=environment,
-                stdout=2,  # stdout carries our results
-                check=False,
-            )
+            code = self._hooked(to_json(report).encode("ascii") + b"\n", environment, path)
         except OSError as error:
             self._on_step(f"the hook cannot be run: {error.strerror} ({self._plan.hook[0]})")
             return
-        if done.returncode:
-            self._on_step(f"the hook exited with {done.returncode} for {path}")
+        if code:
+            self._on_step(f"the hook exited with {code} for {path}")
+
+    def _hooked(self, record: bytes, environment: dict[str, str], path: Path) -> int:
+        """Run the hook to its end, and return how it exited. Raises OSError."""
+        with subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
+            self._plan.hook,
+            stdin=subprocess.PIPE,
+            stdout=2,  # stdout carries our results
+            env=environment,
+        ) as running:
+            try:
+                try:
+                    running.communicate(record, timeout=SLOW_HOOK_S)
+                except subprocess.TimeoutExpired:
+                    self._on_step(
+                        f"the hook still runs for {path}; nothing else is moved until it ends"
+                    )
+                    running.communicate()
+            except BaseException:  # a signal: the hook ends with us
+                running.kill()
+                raise
+        return running.returncode
 
     def _look(self, now: float) -> None:
         """See which files are there, and which of them are whole."""

@@ -10,8 +10,12 @@ import numpy as np
 
 from avcheck.fix import repair
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
+from avcheck.media import open_media
+from avcheck.rates import SAMPLE_RATE
 from avcheck.record.report import Report, Stretch
 from tests.support.clips import Array
+from tests.support.films import noise
+from tests.support.reading import whole
 
 IN_SYNC = Report("film", "in_sync", offset_ms=0.0, audio_track=0, video_track=0)
 
@@ -60,3 +64,17 @@ def place(samples: Array, known: Array) -> int:
     size = 1 << (len(samples) + len(known)).bit_length()  # quick to transform
     match = np.fft.irfft(np.fft.rfft(samples, size) * np.conj(np.fft.rfft(known, size)), size)
     return int(np.abs(match[: len(samples)]).argmax())
+
+
+def place_ms(path: Path, at_s: float) -> float:
+    """How late the noise of `at_s` is heard against the pictures."""
+    with open_media(path) as media:
+        first_s = media.info.first_picture_s or 0.0
+        sounds = [
+            sound
+            for sound in media.sounds()
+            if sound.end_s > first_s + at_s - 1 and sound.start_s < first_s + at_s + 2
+        ]
+    start_s, heard = whole(sounds)
+    at = place(heard, noise(at_s + np.arange(4000) / SAMPLE_RATE))
+    return 1000 * (start_s + at / SAMPLE_RATE - first_s - at_s)

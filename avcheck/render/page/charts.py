@@ -210,7 +210,7 @@ def attention_chart(report: Report) -> Markup:
         bars[at] = max(bars.get(at, 0.0), block.attention)
     line = "".join(
         f"M{coord(LEFT + at * wide)} {coord(top + height)}v{coord(-height * share / most)}"
-        f"h{coord(0.85 * wide)}V{coord(top + height)}z"
+        f"h{coord(min(0.85 * wide, INSIDE - at * wide))}V{coord(top + height)}z"
         for at, share in sorted(bars.items())
     )
     label = Markup('<text class="of" x="{}" y="{}">{}</text>').format(
@@ -264,7 +264,7 @@ def _jump(axis: Axis, start_s: float, end_s: float, scale: _Offsets) -> Markup:
     ).format(
         coord(left), coord(scale.top), coord(max(right - left, 1.5)), coord(scale.height), words
     )
-    return zone + edges + text_at((left + right) / 2, scale.top + 12, "jump")
+    return zone + edges + text_at((left + right) / 2, scale.top + 12, "jump", "named")
 
 
 def _edit(axis: Axis, edit: Edit, scale: _Offsets) -> Markup:
@@ -345,7 +345,7 @@ def _seconds(report: Report, axis: Axis, scale: _Offsets) -> Markup:
 
 def _lane(report: Report, axis: Axis, y: float) -> Markup:
     """The strip under the plot: what shows an offset, what shows none, and (in the background's
-    colour) what was not looked at.
+    colour) what was not looked at, or of a test signal what is no event.
     """
     parts = [box("unseen", LEFT, y, INSIDE, _LANE)]
     for shows, name in ((True, "shows"), (False, "mute")):
@@ -383,16 +383,11 @@ def _base64(data: bytes) -> str:
 
 def lane_legend(report: Report) -> Markup:
     """The meaning of the colours in the strip under the chart."""
-    kinds = (
-        (("shows", "shows an offset"), ("unmatched", unseen_text(report.measured_by)))
-        if report.measured_by == "reference"
-        else (
-            ("shows", "shows an offset"),
-            ("mute", "shows none"),
-            ("unseen", "not looked at"),
-            ("lost", "lost or damaged"),
-        )
-    )
+    shows, lost = ("shows", "shows an offset"), ("lost", "lost or damaged")
+    kinds = {
+        "reference": (shows, ("unmatched", unseen_text(report.measured_by))),
+        "test_signal": (shows, ("unseen", "no event"), lost),
+    }.get(report.measured_by, (shows, ("mute", "shows none"), ("unseen", "not looked at"), lost))
     keys = (
         Markup(
             '<span class="key"><svg width="22" height="10" aria-hidden="true">'

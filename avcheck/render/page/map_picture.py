@@ -30,7 +30,8 @@ def map_png(detail: Detail, axis: Axis) -> bytes:
     nothing was looked at.
     """
     starts = [segment.start_s for segment in detail.segments]
-    columns = min(_MAP_COLUMNS, max(1, round(axis.end_s - axis.start_s)))
+    # Fine enough to begin a segment where it begins, also in a title that ends within a second
+    columns = min(_MAP_COLUMNS, max(1, round(10 * (axis.end_s - axis.start_s))))
     blank = bytes(len(detail.offsets_ms))
     made: dict[int, bytes] = {}
     pixels = []
