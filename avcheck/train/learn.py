@@ -28,8 +28,9 @@ from avcheck.network.model_config import ModelConfig
 from avcheck.network.weights import half_is_fast
 from avcheck.rates import FRAME_RATE
 from avcheck.train.corpus import CachedClip
+from avcheck.train.distil import Lessons, Teacher
 from avcheck.train.losses import shift_loss, shift_target
-from avcheck.train.sampling import Recipe, Sample, draw
+from avcheck.train.sampling import Lesson, Recipe, Sample, draw, draw_lesson
 
 EMA_DECAY = 0.998  # of the running mean of the weights, for each step
 _VALIDATE_S, _SAVE_S = 600.0, 120.0  # between two validations, and two checkpoints
@@ -46,6 +47,7 @@ class ClipSource:
     share: float  # of the batches
     recipe: Recipe  # how windows are cut and augmented
     name: str = "speech"  # labels the loss in the log
+    taught: bool = False  # by the stage's teacher: windows without a mouth are left out
     batch: int | None = None  # windows in a batch; None: as many as the stage's
 
 
@@ -62,6 +64,7 @@ class Stage:
     # Strength of every recipe's augmentation at the first and the last step; linear in between
     harden: tuple[float, float] = (0.3, 0.3)
     voices: Sequence[CachedClip] = ()  # clips whose sound is mixed into that of others
+    teacher: Teacher | None = None  # what features are held to; None: shifts alone are learnt
 
 
 class Batch(NamedTuple):
@@ -73,6 +76,7 @@ class Batch(NamedTuple):
     target: NDArray[np.float32]  # (B, S), `losses.shift_target`
     centre: NDArray[np.float32]  # (B,), true shift, frames
     source: str  # its name
+    lessons: Lessons | None = None  # for the stage's teacher, where the source has any
 
 
 class Batches:
@@ -110,18 +114,21 @@ class Batches:
         recipe = Recipe(**{**vars(source.recipe), "strength": low + (high - low) * progress})
         wanted = source.batch or self._stage.batch
         samples: list[Sample] = []
+        lessons: list[Lesson] = []
         for _ in range(200 * wanted):
             clip = source.clips[int(rng.choice(len(source.clips), p=self._weights[which]))]
-            sample = draw(clip, recipe, rng, self._stage.voices)
+            drawn = (draw_lesson if source.taught else draw)(clip, recipe, rng, self._stage.voices)
+            sample = drawn.sample if isinstance(drawn, Lesson) else drawn
             if sample is not None and sample.valid[recipe.margin - 3 : recipe.margin + 4].all():
                 samples.append(sample)
+                lessons += [drawn] if isinstance(drawn, Lesson) else []
             if len(samples) == wanted:
                 pictures, mel, valid, centre = zip(*samples, strict=True)
                 true = np.array(centre, np.float32)
                 target = shift_target(torch.from_numpy(true), recipe.margin, recipe.sigma).numpy()
-                return Batch(
-                    np.stack(pictures), np.stack(mel), np.stack(valid), target, true, source.name
-                )
+                stacked = np.stack(pictures), np.stack(mel), np.stack(valid)
+                taught = Lessons.of(lessons) if lessons else None
+                return Batch(*stacked, target, true, source.name, taught)
         raise UsageError(
             f"stage {self._stage.name}: too few clips of {source.name} are long enough, or show a "
             f"face long enough, to cut {recipe.frames / FRAME_RATE:g} s from"
@@ -223,11 +230,14 @@ def run_stage(
         pictures, mel, valid, target = (torch.from_numpy(array).to(device) for array in batch[:4])
         learner.net.train()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            picture, _ = learner.net.visual(pictures)
+            picture, grid = learner.net.visual(pictures)
             sound = learner.net.sound(mel)
         logits = learner.net.match(picture, sound)
         margin = (logits.shape[1] - 1) // 2
         loss = shift_loss(logits, target, valid)
+        if stage.teacher is not None and batch.lessons is not None:
+            centre = torch.from_numpy(batch.centre).to(device)
+            loss = loss + stage.teacher.loss(batch.lessons, picture, grid, sound, valid, centre)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([p for part in parts for p in part.parameters()], 2.0)

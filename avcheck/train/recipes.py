@@ -10,7 +10,7 @@ from avcheck.train.sampling import Recipe
 CROP = Recipe("crop", (80, 80))
 FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
 # For trunks that were trained before: half the cost of `FRAME`
-SMALL_FRAME = replace(FRAME, size=(80, 96), face_px=(18.0, 70.0))
+SMALL_FRAME = replace(FRAME, size=(80, 96), face_px=(12.0, 60.0))
 # Sounds of things are rare, so the windows are long; the clips' own offsets are unknown, so the
 # target is wide.
 GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)

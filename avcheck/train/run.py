@@ -6,6 +6,8 @@
 * crops: mouths, easy and dense, from which the trunks learn to add_line moments apart.
 * rest: the crops model estimates the clips without a trusted offset, which it never saw.
 * frames: windows of whole pictures at many scales, generic sounds and generated scenes.
+* distil, in place of crops and frames where training goes on from weights: these teach small,
+  spoiled windows (`distil`). The mean of the trunks before and after it is kept.
 * heads: joint layers, attention and decision of each kind, on frozen trunks.
 * weights: calibrate on the validation groups, then write one safetensors file.
 
@@ -48,6 +50,7 @@ from avcheck.train.corpus import (
     require_own_ids,
 )
 from avcheck.train.crossfit import crossfit, estimated, mean_of, remaining, with_estimates
+from avcheck.train.distil import Teacher
 from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import ClipSource, Learner, Stage, run_stage, save_state, write_log
@@ -127,18 +130,14 @@ def train(settings: TrainSettings) -> Path:
                 CROP,
             )
         rest = remaining(settings, learner, speech, known, add_line)
-        frame = FRAME if start is None else SMALL_FRAME
         made = scenes(settings.seed, 120, add_line("scenes"))
-        run(
-            Stage(
-                "frames",
-                _frame_sources([*known, *rest], generic, made, frame),
-                settings.frame_steps,
-                rate=8e-4 if settings.start is None else 5e-4,
-                harden=(0.3, 0.7),
-            ),
-            WHOLE,
-        )
+        sources = _frame_sources([*known, *rest], generic, made)
+        if start is None:
+            frames = Stage("frames", sources, settings.frame_steps, rate=8e-4, harden=(0.3, 0.7))
+            run(frames, WHOLE)
+        else:
+            run(_taught(settings, start, [*known, *rest], sources, device), WHOLE)
+            learner.mean_net = mean_of(start, learner.mean_net)
         used = [*known, *rest, *generic]
         heads = _heads(settings, learner, [*used, *made[:40]], device, add_line)
         return _write(settings, learner, heads, used, clips, device, add_line)
@@ -148,15 +147,35 @@ def _frame_sources(
     speech: Sequence[CachedClip],
     generic: Sequence[CachedClip],
     made: Sequence[CachedClip],
-    frame: Recipe,
 ) -> list[ClipSource]:
     """What the stage of whole pictures is trained on. made: generated scenes."""
-    sources = [ClipSource(speech, 0.8, frame)] if speech else []
+    sources = [ClipSource(speech, 0.8, FRAME)] if speech else []
     if any(room(item, GENERIC.frames) for item in generic):
         # With a third of the batches they are learnt by heart: accuracy rises on training clips and
         # stays at chance on unseen ones.
         sources.append(ClipSource(generic, 0.12, GENERIC, "generic", batch=8))
-    return [*sources, ClipSource(made, 0.08, frame, "scenes")]
+    return [*sources, ClipSource(made, 0.08, FRAME, "scenes")]
+
+
+def _taught(
+    settings: TrainSettings,
+    start: SyncNet,
+    speech: Sequence[CachedClip],
+    others: Sequence[ClipSource],
+    device: torch.device,
+) -> Stage:
+    """The stage in which the weights to start from teach. others: what is learnt from if no clip of
+    speech shows a face.
+    """
+    faces = [item for item in speech if len(item.faces) > 3]
+    return Stage(
+        "distil",
+        [ClipSource(faces, 1.0, SMALL_FRAME, taught=True)] if faces else others,
+        settings.frame_steps,
+        rate=5e-4,
+        harden=(0.4, 0.75),
+        teacher=Teacher(copy.deepcopy(start).to(device).eval()),
+    )
 
 
 def _adapt(

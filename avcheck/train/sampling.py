@@ -25,6 +25,9 @@ from avcheck.train.augment import treat_mel, treat_pictures, treat_sound
 from avcheck.train.corpus import CachedClip
 
 EDGE_FRAMES = 3
+MOUTH_BELOW = 0.28  # the middle of a face, in widths of the face
+LESSON_SIDE, _LESSON_FACE = 80, 72.0  # px: pictures of a mouth, and the width of the face there
+_MOUTH_INSIDE_PX = 4  # of a window that shows a mouth, from there to its edge
 cv2.setNumThreads(1)
 
 
@@ -56,6 +59,17 @@ class Sample(NamedTuple):
     centre: float  # the shift at which both match, frames, with a fraction
 
 
+class Lesson(NamedTuple):
+    """A sample, and what a network that teaches is shown of the same seconds: the mouth, large, and
+    the sound, both untreated.
+    """
+
+    sample: Sample
+    mouth: NDArray[np.uint8]  # (T, LESSON_SIDE, LESSON_SIDE), the mouth in its middle
+    mel: NDArray[np.float32]  # (4 (T + 2 margin), 64)
+    place: NDArray[np.float32]  # (2,), x and y of the mouth in the sample's pictures, px
+
+
 def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
     """The first and the last picture at which a window of `frames` pictures can start; None if the
     clip is too short.
@@ -80,6 +94,47 @@ def draw(
     Returns:
         The sample; None if the clip is too short or, for crops, the window shows no face.
     """
+    window = _window(cached, recipe, rng)
+    return None if window is None else _sampled(cached, window, recipe, rng, voices)[0]
+
+
+def draw_lesson(
+    cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: Sequence[CachedClip]
+) -> Lesson | None:
+    """`draw`, with the same seconds as a network that teaches sees and hears them; None also if the
+    window shows no mouth.
+    """
+    window = _window(cached, recipe, rng)
+    if window is None:
+        return None
+    face = face_at(cached, window.first, window.lasts)
+    if face is None:
+        return None
+    x, y, width = face
+    y += MOUTH_BELOW * width
+    mouth = np.linalg.solve(window.box[:, :2].astype(float), (x, y) - window.box[:, 2])
+    if (np.minimum(mouth, recipe.size[::-1] - mouth) < _MOUTH_INSIDE_PX).any():
+        return None
+    side = (LESSON_SIDE, LESSON_SIDE)
+    near = window_map(x, y, width / _LESSON_FACE, side, flip=bool(window.box[0, 0] < 0))
+    pictures = steadied(cut(cached.frames[window.shown], near, side))
+    sample, mel = _sampled(cached, window, recipe, rng, voices)
+    return Lesson(sample, pictures, mel, mouth.astype(np.float32))
+
+
+class _Window(NamedTuple):
+    """Where in a clip a sample is cut: from picture `first` on, over `lasts` of them, of which
+    `shown` are seen, at this pace; box: the map from px of the window to px of the picture, (2, 3).
+    """
+
+    first: int
+    lasts: int
+    pace: float
+    shown: NDArray[np.int_]
+    box: NDArray[np.float32]
+
+
+def _window(cached: CachedClip, recipe: Recipe, rng: np.random.Generator) -> _Window | None:
     pace = (
         float(np.exp(rng.uniform(-recipe.speed, recipe.speed)))
         if recipe.speed and rng.random() < 0.5
@@ -90,17 +145,29 @@ def draw(
     if span is None:
         return None
     first = int(rng.integers(span[0], span[1] + 1))
-    window = (
+    box = (
         _crop_box(cached, first, recipe, rng)
         if recipe.view == "crop"
         else _frame_box(cached, first, recipe, rng)
     )
-    if window is None:
+    if box is None:
         return None
     shown = first + np.rint(np.arange(recipe.frames) * pace).astype(int)
-    pictures = cut(cached.frames[shown], _held(window, recipe, rng), recipe.size)
+    return _Window(first, lasts, pace, shown, box)
+
+
+def _sampled(
+    cached: CachedClip,
+    window: _Window,
+    recipe: Recipe,
+    rng: np.random.Generator,
+    voices: Sequence[CachedClip],
+) -> tuple[Sample, NDArray[np.float32]]:
+    """The sample of a window, and the log-mel of its sound before that was treated."""
+    first, lasts, pace, shown, box = window
+    pictures = cut(cached.frames[shown], _held(box, recipe, rng), recipe.size)
     if recipe.view == "frame" and rng.random() < 0.4 * recipe.strength:
-        _stand_beside(pictures, face_at(cached, first, lasts), window, recipe, rng, voices)
+        _stand_beside(pictures, face_at(cached, first, lasts), box, recipe, rng, voices)
     pictures = treat_pictures(pictures, recipe.strength, rng)
     if recipe.view == "frame" and recipe.steady:
         pictures = steadied(pictures)
@@ -108,9 +175,10 @@ def draw(
     # The sound is read `centre` frames early, so that it matches when it is read `centre` later.
     start = first + (cached.clip.offset_frames or 0.0) - (centre + recipe.margin) * pace
     samples, mel_valid = read_sound(cached, start, recipe.frames + 2 * recipe.margin, pace)
-    samples = treat_sound(samples, recipe.strength, rng, voices)
+    treated = treat_sound(samples, recipe.strength, rng, voices)
     valid = np.array([mel_valid[i : i + recipe.frames].all() for i in range(2 * recipe.margin + 1)])
-    return Sample(pictures, treat_mel(log_mel(samples), recipe.strength, rng), valid, centre)
+    mel = treat_mel(log_mel(treated), recipe.strength, rng)
+    return Sample(pictures, mel, valid, centre), log_mel(samples)
 
 
 def read_sound(
@@ -230,7 +298,7 @@ def _crop_box(
     zoom = width * rng.uniform(0.75, 1.35) / recipe.size[1]
     jitter = 0.05 + 0.1 * recipe.strength
     x += width * rng.uniform(-jitter, jitter)
-    y += width * (0.28 + rng.uniform(-jitter, jitter))
+    y += width * (MOUTH_BELOW + rng.uniform(-jitter, jitter))
     return window_map(x, y, zoom, recipe.size, bool(rng.integers(2)))
 
 
@@ -250,7 +318,7 @@ def _frame_box(
         zoom = min(zoom, 1.3 * min(height / rows, width / columns) + 0.3)
         reach_x, reach_y = (0.5 * zoom * n - 0.45 * face[2] for n in (columns, rows))
         x = face[0] + rng.uniform(-1, 1) * max(reach_x, 0.0)
-        y = face[1] + 0.28 * face[2] + rng.uniform(-1, 1) * max(reach_y, 0.0)
+        y = face[1] + MOUTH_BELOW * face[2] + rng.uniform(-1, 1) * max(reach_y, 0.0)
         # Stay inside the picture if it is large enough.
         x = _inside(x, width, zoom * columns)
         y = _inside(y, height, zoom * rows)
