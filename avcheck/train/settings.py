@@ -32,7 +32,7 @@ class TrainSettings:
     seed: int = 1  # of the random numbers
     resume: bool = False  # go on from the checkpoints in `out`
     # Weights to start from. Their trunks are trained already, so the crops stage is left out, and
-    # the frames stage uses smaller windows.
+    # the frames stage is one in which they teach.
     start: Path | None = None
     faces: Path | None = None  # a file that `facemesh` wrote, which finds more faces
     crossfit_steps: int = 600  # of the stage that estimates offsets
