@@ -216,6 +216,33 @@ def test_a_track_of_timecode_is_named(clip: Clip, tmp_path: Path) -> None:
         open_media(clip("film.mp4", acodec=None), audio_path=sound)
 
 
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+@pytest.mark.parametrize(
+    ("loud", "until_s"),
+    [(0.005, 9.0), (1.0, 1.2)],
+    ids=["leaks from a cable beside it", "is a leader"],
+)
+def test_a_channel_that_is_timecode_at_first_is_heard(
+    clip: Clip, tmp_path: Path, loud: float, until_s: float, layout: str
+) -> None:
+    """Before a voice begins there may be nothing else in a channel."""
+    times = np.arange(round(6 * RATE)) / RATE
+    code = timecode(6.0, 25, RATE)
+    voice = 0.2 * np.sin(2 * np.pi * 440 * times) * ((times > 1.5) & (times % 1 > 0.4))
+    both = [voice + loud * code * (times < until_s), code]
+    samples = np.stack(both[: 1 + (layout == "stereo")], axis=1)
+    sound = write(tmp_path / "sound.wav", np.round(samples * (2**31 - 1) / 2).astype(np.int32))
+    with open_media(clip("film.mp4", seconds=6, acodec=None), audio_path=sound) as file:
+        _, heard = whole(list(file.sounds()))
+        notes = file.degraded.notes
+    assert 0.05 < np.abs(heard[2 * 16_000 :]).max() < 0.11
+    assert notes == (
+        ("channel 2 of its sound is timecode (LTC), and not listened to",)
+        if layout == "stereo"
+        else ()
+    )
+
+
 @pytest.mark.parametrize("hertz", [1000, 2000, 2400])
 def test_a_tone_is_no_timecode(hertz: int) -> None:
     square = np.sign(np.sin(2 * np.pi * hertz * (np.arange(RATE) + 0.5) / RATE))
