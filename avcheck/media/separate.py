@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +47,8 @@ from avcheck.text.timecode import Timecode, is_timecode
 
 # Timecodes further apart are of two clocks, one of which may be the time of day
 _TIMECODES_APART_S = 600.0
+
+_REFERENCE = re.compile("[0-9]{1,20}")  # 64 bits; other formats than wav can hold any text there
 
 # iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
 # encoder put in front
@@ -108,7 +111,7 @@ def _timecode_ahead_s(
     they begin together, or share no clock.
     """
     reference = str(container.metadata.get("time_reference", ""))
-    if not (reference.isdecimal() and int(reference) and audio.rate):
+    if not (_REFERENCE.fullmatch(reference) and int(reference) and audio.rate):
         return None
     if film.frame_rate is None or not is_timecode(film.timecode or ""):
         return None
