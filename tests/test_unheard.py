@@ -14,6 +14,7 @@ from avcheck.errors import DecodeFailed
 from avcheck.media import open_media
 from avcheck.media.ltc import is_ltc
 from tests.support.clips import Array, Clip, clicks
+from tests.support.fixing import forced
 from tests.support.reading import whole
 
 RATE = 48_000
@@ -125,6 +126,19 @@ def test_the_own_sound_of_a_film_too(clip: Clip, tmp_path: Path) -> None:
     other = write(tmp_path / "sound.wav", np.stack([sounding(1.04)] * 2, axis=1))
     with open_media(film, audio_path=other) as file:
         assert list(file.sounds())
+
+
+@pytest.mark.parametrize("data", ["Dolby E", "timecode"])
+def test_data_is_moved_by_an_offset_that_is_given(clip: Clip, tmp_path: Path, data: str) -> None:
+    """It need not be heard for that."""
+    code = np.round(timecode(6, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
+    samples = code if data == "timecode" else bursts(20, DOLBY_E, seconds=6)
+    picture = clip("film.mp4", seconds=6, acodec=None)
+    film = write(tmp_path / "film.mov", samples, "pcm_s24be", picture)
+    outcome = forced(film, tmp_path / "fixed.mov", -120)
+    assert outcome.status == "fixed", outcome.reason
+    assert outcome.clock is not None
+    assert outcome.clock.sound_ms == pytest.approx(0, abs=0.1)
 
 
 def test_dts_of_a_cd(clip: Clip, tmp_path: Path) -> None:

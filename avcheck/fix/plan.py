@@ -115,7 +115,9 @@ def make_plan(
     `every_track` moves all audio tracks, not only the chosen one. Raises MediaError for what cannot
     be read, and Refused.
     """
-    with open_media(source, audio_track=audio_track, video_track=video_track, threads=1) as media:
+    with open_media(
+        source, audio_track=audio_track, video_track=video_track, every_channel=True, threads=1
+    ) as media:
         info = media.info
         _refuse_title(media, moves)
     if index_of(source).mapped:

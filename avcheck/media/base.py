@@ -165,6 +165,7 @@ class Source:
     excerpt: Excerpt | None = None  # which part of the file to open as a file; None: all of it
     retime: Retime | None = None  # None: FFmpeg's presentation times are right
     seek_ahead_s: float = 0.0  # to add to a place, for FFmpeg to seek to it
+    every_channel: bool = False  # hear those too that hold data or timecode
 
 
 @dataclass

@@ -148,6 +148,8 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             raise no_sound(path)
         picture_source = clock.source(path, VIDEO_FORMATS, video.index)
         sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
+        if wanted.every_channel or not wanted.own_sound:
+            sound_source = dataclasses.replace(sound_source, every_channel=True)
         first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
         if clock.timeline is not None:
             first_picture_s = _first_picture_s(picture_source, clock.timeline)
@@ -186,9 +188,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
             joined_bytes(path),
-            unheard=unheard_channels(sound_source, container)
-            if audio and wanted.own_sound
-            else None,
+            unheard=unheard_channels(sound_source, container),
         )
 
 

@@ -61,9 +61,9 @@ class Unheard:
 
 def unheard_in(source: Source, container: InputContainer) -> Unheard | None:
     """Which channels of the sound of an open file are none, by its beginning; None if all are
-    sound. Raises as `open_container`.
+    sound, or to be heard whatever they are. Raises as `open_container`.
     """
-    if container.format.name in _NOT_ASKED:
+    if source.every_channel or container.format.name in _NOT_ASKED:
         return None
     return _unheard(source, stamp(source.path))
 
