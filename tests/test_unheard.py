@@ -11,10 +11,12 @@ import pytest
 from av.audio.frame import AudioFrame
 
 from avcheck.errors import DecodeFailed
+from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.media import open_media
 from avcheck.media.ltc import is_ltc
+from avcheck.record.report import Stretch
 from tests.support.clips import Array, Clip, clicks
-from tests.support.fixing import forced
+from tests.support.fixing import checks, forced, measured
 from tests.support.reading import whole
 
 RATE = 48_000
@@ -67,7 +69,7 @@ def timecode(seconds: float, fps: int, rate: int) -> Array:
 
 def write(path: Path, samples: Array, codec: str = "pcm_s24le", film: Path | None = None) -> Path:
     """A file of these 32-bit samples (n, channels), beside the pictures of a film."""
-    layouts = {1: "mono", 2: "stereo", 8: "7.1"}
+    layouts = {1: "mono", 2: "stereo", 4: "4.0", 8: "7.1"}
     kind = "s16" if "16" in codec or codec == "flac" else "s32"
     with av.open(str(path), "w") as writer:
         stream: Any = writer.add_stream(codec, rate=RATE, layout=layouts[samples.shape[1]])
@@ -139,6 +141,18 @@ def test_data_is_moved_by_an_offset_that_is_given(clip: Clip, tmp_path: Path, da
     assert outcome.status == "fixed", outcome.reason
     assert outcome.clock is not None
     assert outcome.clock.sound_ms == pytest.approx(0, abs=0.1)
+
+
+def test_a_drift_is_not_taken_out_of_data(clip: Clip, tmp_path: Path) -> None:
+    """Another speed changes every sample."""
+    voice = sounding(1.04)[:, None]
+    samples = np.concatenate([voice, voice, bursts(20, DOLBY_E)], axis=1)
+    film = write(tmp_path / "film.mov", samples, "pcm_s24be", clip("film.mp4", acodec=None))
+    report = measured(Stretch(0.0, SECONDS, 0.0, -100.0))
+    outcome = fix_file(film, tmp_path / "fixed.mov", FixSettings(), checks(report))
+    assert outcome.status == "refused", outcome
+    assert outcome.reason is not None
+    assert outcome.reason.startswith("its sound holds Dolby E in the place of samples")
 
 
 def test_dts_of_a_cd(clip: Clip, tmp_path: Path) -> None:
