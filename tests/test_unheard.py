@@ -237,6 +237,19 @@ def test_timecode_beside_a_voice_is_not_listened_to(
         assert loud.max() / 16_000 == pytest.approx(1.06, abs=0.01)
 
 
+def test_timecode_in_joined_files_is_named(clip: Clip, tmp_path: Path) -> None:
+    code = np.round(timecode(SECONDS, 25, RATE) * (2**31 - 1)).astype(np.int32)
+    both = np.stack([sounding(1.04), code], axis=1)
+    sound = write(tmp_path / "sound.flac", both, "flac")
+    sound.write_bytes(2 * sound.read_bytes())
+    film = clip("film.mp4", seconds=4, acodec=None)
+    with open_media(film, audio_path=sound) as file:
+        assert list(file.sounds())
+        assert file.degraded.notes[1:] == (
+            "channel 2 of its sound is timecode (LTC), and not listened to",
+        )
+
+
 def test_a_track_of_timecode_is_named(clip: Clip, tmp_path: Path) -> None:
     samples = np.round(timecode(SECONDS, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
     sound = write(tmp_path / "sound.wav", samples)

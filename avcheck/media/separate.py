@@ -43,6 +43,7 @@ from avcheck.media.transport import (
     apart,
     sections_of,
 )
+from avcheck.media.unheard import unheard_in
 from avcheck.text.timecode import Timecode, is_timecode
 
 # Timecodes further apart are of two clocks, one of which may be the time of day
@@ -222,7 +223,7 @@ def _with_parts(
 ) -> Opened:
     """The film with the parts of a sound that was joined."""
     parts, by_stream = laid
-    first_sound_s = None
+    first_sound_s = unheard = None
     if parts[0].source is not None:
         section, source = open_source(parts[0].source)
         with section:
@@ -230,6 +231,7 @@ def _with_parts(
             origin_s = source.origin_s - parts[0].start_s
             _, sound, _ = first_frames(section, None, stream, {stream.index: Clock(origin_s)})
         first_sound_s = first_sound_s_of(sound, origin_s)
+        unheard = unheard_in(parts[0].source, section)
     return dataclasses.replace(
         film,
         info=_info(film, container, audio, first_sound_s, by_stream),
@@ -237,6 +239,7 @@ def _with_parts(
         seekable=film.seekable and is_seekable(container),
         sound_timeline=None,
         sound_seams_s=tuple(part.start_s for part in parts[1:]),
+        unheard=unheard,
     )
 
 
