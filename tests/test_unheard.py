@@ -15,7 +15,7 @@ from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.media import open_media
 from avcheck.media.ltc import is_ltc
 from avcheck.record.report import Stretch
-from tests.support.clips import Array, Clip, clicks
+from tests.support.clips import Array, Clip, click_time_s, clicks
 from tests.support.fixing import checks, forced, measured
 from tests.support.reading import whole
 
@@ -248,6 +248,17 @@ def test_timecode_in_joined_files_is_named(clip: Clip, tmp_path: Path) -> None:
         assert file.degraded.notes[1:] == (
             "channel 2 of its sound is timecode (LTC), and not listened to",
         )
+
+
+def test_sound_that_begins_late_is_not_looked_for(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a film may lie before it."""
+    film = clip("film.mkv", seconds=42, fps=5, events_s=(41.0,), audio_offset_s=40.0)
+    monkeypatch.setattr("avcheck.media.unheard._unheard", None)
+    with open_media(film) as file:
+        start_s, samples = whole(list(file.sounds()))
+    assert click_time_s(start_s, samples) == pytest.approx(81.0, abs=0.03)
 
 
 def test_a_track_of_timecode_is_named(clip: Clip, tmp_path: Path) -> None:

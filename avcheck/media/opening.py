@@ -148,7 +148,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             raise no_sound(path)
         picture_source = clock.source(path, VIDEO_FORMATS, video.index)
         sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
-        if wanted.every_channel or not wanted.own_sound:
+        if wanted.every_channel or not wanted.own_sound or sound is None:  # or far away
             sound_source = dataclasses.replace(sound_source, every_channel=True)
         first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
         if clock.timeline is not None:
