@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 
+from avcheck.cli.app import main
 from avcheck.errors import DecodeFailed
 from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.media import open_media
 from avcheck.media.ltc import is_ltc
 from avcheck.record.report import Stretch
 from tests.support.clips import Array, Clip, click_time_s, clicks
+from tests.support.films import tiles
 from tests.support.fixing import checks, forced, measured
 from tests.support.reading import whole
 
@@ -141,6 +144,24 @@ def test_data_is_moved_by_an_offset_that_is_given(clip: Clip, tmp_path: Path, da
     assert outcome.status == "fixed", outcome.reason
     assert outcome.clock is not None
     assert outcome.clock.sound_ms == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize("data", ["Dolby E", "timecode"])
+def test_a_copy_is_compared_by_data_if_it_has_no_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    """A pipeline passes it on as it passes sound on."""
+    code = np.round(timecode(12, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
+    samples = code if data == "timecode" else bursts(20, DOLBY_E, seconds=12)
+    late = np.concatenate([0 * samples[: RATE // 5], samples[: -RATE // 5]])
+    pictures = tiles(tmp_path / "film.mp4", 12.0, acodec=None)
+    files = [
+        str(write(tmp_path / name, each, "pcm_s24be", pictures))
+        for name, each in (("master.mov", samples), ("copy.mov", late))
+    ]
+    assert main(["compare", "--json", *files]) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert record["offset_ms"] == pytest.approx(-200, abs=10)
 
 
 def test_a_drift_is_not_taken_out_of_data(clip: Clip, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def make_plan(
     be read, and Refused.
     """
     with open_media(
-        source, audio_track=audio_track, video_track=video_track, every_channel=True, threads=1
+        source, audio_track=audio_track, video_track=video_track, any_sound=True, threads=1
     ) as media:
         info = media.info
         _refuse_title(media, moves)

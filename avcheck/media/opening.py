@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -21,6 +22,7 @@ from av.video.stream import VideoStream
 from avcheck.errors import DecodeFailed
 from avcheck.media.base import (
     SHORT_SIDE,
+    Channels,
     MediaInfo,
     Picture,
     Sound,
@@ -148,8 +150,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             raise no_sound(path)
         picture_source = clock.source(path, VIDEO_FORMATS, video.index)
         sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
-        if wanted.every_channel or not wanted.own_sound or sound is None:  # or far away
-            sound_source = dataclasses.replace(sound_source, every_channel=True)
+        sound_source = dataclasses.replace(sound_source, heard=_channels_heard(wanted, sound))
         first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
         if clock.timeline is not None:
             first_picture_s = _first_picture_s(picture_source, clock.timeline)
@@ -190,6 +191,15 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             joined_bytes(path),
             unheard=unheard_channels(sound_source, container),
         )
+
+
+def _channels_heard(wanted: StreamsWanted, sound: AudioFrame | None) -> Channels:
+    """Which channels of a sound are heard, by its first frame: all of one that begins far away, as
+    a look at it would read everything before it.
+    """
+    if sound is None or not wanted.own_sound:
+        return "all"
+    return "any" if wanted.any_sound else "sound"
 
 
 def unheard_channels(source: Source, container: InputContainer) -> Unheard | None:

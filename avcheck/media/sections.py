@@ -61,7 +61,7 @@ class StreamsWanted:
     video_track: int | None = None  # 0-based among the picture tracks that play
     audio_track: int | None = None  # 0-based among the audio tracks
     own_sound: bool = True
-    every_channel: bool = False  # of the sound; else without those that nobody is meant to hear
+    any_sound: bool = False  # also a track of nothing but timecode or data
 
 
 @dataclass(frozen=True)

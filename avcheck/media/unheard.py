@@ -63,9 +63,10 @@ def unheard_in(source: Source, container: InputContainer) -> Unheard | None:
     """Which channels of the sound of an open file are none, by its beginning; None if all are
     sound, or to be heard whatever they are. Raises as `open_container`.
     """
-    if source.every_channel or container.format.name in _NOT_ASKED:
+    if source.heard == "all" or container.format.name in _NOT_ASKED:
         return None
-    return _unheard(source, stamp(source.path))
+    unheard = _unheard(source, stamp(source.path))
+    return None if unheard and unheard.whole and source.heard == "any" else unheard
 
 
 @lru_cache(maxsize=16)  # a title is heard in a hundred places
