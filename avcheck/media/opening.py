@@ -96,11 +96,11 @@ class Opened:
     seams_are: SeamKind = "clock"  # what meets at the seams
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
-    unheard: Unheard | None = None  # channels of the sound that are none
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
     sound_seams_are: SeamKind = "clock"  # what meets there
     # How long after the pictures such a file begins by their timecodes; it begins with them
     timecode_ahead_s: float | None = None
+    unheard: Unheard | None = None  # channels that hold timecode or data in place of sound
 
 
 def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:
@@ -203,7 +203,7 @@ def _channels_heard(wanted: StreamsWanted, sound: AudioFrame | None) -> Channels
 
 
 def unheard_channels(source: Source, container: InputContainer) -> Unheard | None:
-    """Which channels of a sound are none. Raises DecodeFailed if all of them are."""
+    """Which channels hold no sound. Raises DecodeFailed if none holds any."""
     unheard = None if source.index < 0 else unheard_in(source, container)
     if unheard is None or not unheard.whole:
         return unheard

@@ -43,10 +43,10 @@ _Samples = NDArray[Any]
 
 @dataclass(frozen=True)
 class Unheard:
-    """Which channels of a sound are no sound."""
+    """Which channels of a track hold no sound."""
 
     kinds: tuple[tuple[int, str], ...]  # a channel, counted from 0, and what it is
-    whole: bool  # these are all channels
+    whole: bool  # whether these are all channels
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -55,13 +55,13 @@ class Unheard:
 
     @property
     def kind(self) -> str:
-        """What the first of them is, the one that can be told."""
+        """What the first of them is, which a message names for all."""
         return self.kinds[0][1]
 
 
 def unheard_in(source: Source, container: InputContainer) -> Unheard | None:
-    """Which channels of the sound of an open file are none, by its beginning; None if all are
-    sound, or to be heard whatever they are. Raises as `open_container`.
+    """Which channels of a track of an open file hold no sound, by its beginning; None if all do, or
+    are to be heard whatever they hold. Raises as `open_container`.
     """
     if source.heard == "all" or container.format.name in _NOT_ASKED:
         return None

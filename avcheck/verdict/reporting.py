@@ -49,7 +49,7 @@ def report_on(
 
 def within_title(report: Report) -> Report:
     """The same report with no time behind the end of the title: what was looked at ends with a
-    whole second, which may be after its last picture. An offset that drifts is that at the new end.
+    whole second, which may be after its last picture. Of a drift, the offset at the new end counts.
     """
     end_s = report.duration_s
     begun_s = [each.start_s for each in report.segments]
