@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ class CheckSettings:
         object.__setattr__(self, "audio_tracks", tuple(dict.fromkeys(self.audio_tracks)))
         files: dict[object, Path] = {}
         for path in self.audio:
-            files.setdefault(file_id(path) or path, path)
+            files.setdefault(file_id(path) or os.path.realpath(path), path)
         object.__setattr__(self, "audio", tuple(files.values()))
         # How many seconds a timecode is becomes known only once the title is open
         start_s = 0.0 if self.start is None or isinstance(self.start, str) else self.start

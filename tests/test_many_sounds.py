@@ -145,6 +145,20 @@ def test_what_is_asked_for_twice_is_checked_once(
     assert CheckSettings(audio_tracks=(1, 0, 1)).audio_tracks == (1, 0)
 
 
+def test_a_drive_that_numbers_no_files_has_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some network drives on Windows: all files had one number, 0, and all but one were lost."""
+    sounds = tmp_path / "a.wav", tmp_path / "b.wav"
+    for sound in sounds:
+        sound.write_bytes(b"a")
+    link = tmp_path / "link.wav"
+    link.symlink_to(sounds[0])
+    number = os.stat_result((0o100644, 0, 7, 1, 0, 0, 1, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda _path: number)
+    assert CheckSettings(audio=(*sounds, link)).audio == sounds
+
+
 def test_separate_files_are_sounds_of_one_picture(
     film: Path, checker: Checker, tmp_path: Path
 ) -> None:

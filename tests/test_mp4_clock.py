@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from itertools import islice, pairwise
 from pathlib import Path
@@ -384,3 +385,15 @@ def test_a_list_that_hides_most_is_mentioned(
         notes = [note for note in file.degraded.notes if "edit list" in note]
     assert bool(notes) == bool(said)
     assert all(said in note for note in notes)
+
+
+def test_a_length_that_is_unknown_is_not_stated(clip: Clip) -> None:
+    """All ones: a header may say that it does not know how long its media is."""
+    path = with_edits(film(clip), {b"vide": [(1.4, 1.0)], b"soun": [(1.4, 1.0)]})
+    data = path.read_bytes()
+    for header in re.finditer(b"mdhd", data):
+        at = header.end() + 16
+        data = data[:at] + b"\xff" * 4 + data[at + 4 :]
+    path.write_bytes(data)
+    with open_media(path) as file:
+        assert "1.4 s of the 6.0 s of pictures" in " ".join(file.degraded.notes)

@@ -13,6 +13,7 @@ import pytest
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
+from avcheck.errors import LimitExceeded
 from avcheck.media import open_media
 from avcheck.media.base import Tally
 from avcheck.media.mixing import FADE_S, WINDOW_S, Mixer, channel_instead, mix_weights
@@ -267,6 +268,17 @@ def test_the_channel_that_is_taken() -> None:
     assert chosen(2 * other, one, -one) is None  # what is loudest stands
 
 
+def wav(path: Path, samples: Array) -> Path:
+    """A wav of whole-number samples (n, channels)."""
+    channels, wide = samples.shape[1], samples.itemsize
+    sizes = (48_000 * wide * channels, wide * channels, 8 * wide)
+    form = struct.pack("<HHIIHH", 1, channels, 48_000, *sizes)
+    parts = (b"fmt ", form), (b"data", samples.tobytes())
+    body = b"WAVE" + b"".join(kind + len(part).to_bytes(4, "little") + part for kind, part in parts)
+    path.write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    return path
+
+
 @pytest.mark.parametrize("channels", [64, 128])
 def test_as_many_channels_as_a_master_of_atmos_has_are_averaged(
     clip: Clip, tmp_path: Path, channels: int
@@ -275,13 +287,19 @@ def test_as_many_channels_as_a_master_of_atmos_has_are_averaged(
     times_s = np.arange(28_800) / 48_000
     samples = np.zeros((len(times_s), channels), "<i2")
     samples[:, 3] = np.round(click(times_s - 0.34) * 32767)
-    form = struct.pack("<HHIIHH", 1, channels, 48_000, 96_000 * channels, 2 * channels, 16)
-    parts = (b"fmt ", form), (b"data", samples.tobytes())
-    body = b"WAVE" + b"".join(kind + len(part).to_bytes(4, "little") + part for kind, part in parts)
-    path = tmp_path / "sound.wav"
-    path.write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    path = wav(tmp_path / "sound.wav", samples)
     with open_media(clip("film.mp4", seconds=0.6, acodec=None), audio_path=path) as file:
         start_s, mixed = whole(list(file.sounds()))
         assert not file.degraded
     assert click_time_s(start_s, mixed) == pytest.approx(0.34, abs=1e-4)
     assert np.abs(mixed).max() == pytest.approx(0.8 / channels, rel=0.05)
+
+
+def test_more_channels_than_can_be_mixed_are_refused(clip: Clip, tmp_path: Path) -> None:
+    """Samples of 8 bits are not averaged here."""
+    film = clip("film.mp4", acodec=None)
+    sounds = [wav(tmp_path / f"{n}.wav", np.full((48_000, n), 128, np.uint8)) for n in (64, 65)]
+    with open_media(film, audio_path=sounds[0]) as file:
+        assert list(file.sounds())
+    with pytest.raises(LimitExceeded, match="its sound claims 65 channels; mix the sound down"):
+        open_media(film, audio_path=sounds[1])

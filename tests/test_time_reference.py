@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from avcheck.media import open_media
@@ -58,5 +59,23 @@ def test_a_film_without_a_timecode_has_none_to_compare(clip: Clip) -> None:
     sound = clip("sound.wav", vcodec=None, acodec="pcm_s16le")
     film = clip("film.mp4", acodec=None)
     with open_media(film, audio_path=with_time_reference(sound, HOUR)) as file:
+        assert list(file.sounds())
+        assert not file.degraded.notes
+
+
+@pytest.mark.parametrize("reference", ["9" * 400, "9" * 5000, "\u0663\u0664", "1e9"])
+def test_a_time_reference_that_is_none_is_left_out(clip: Clip, reference: str) -> None:
+    """A FLAC can have any text there, too long for a number."""
+    film = clip("film.mov", acodec=None, tags={"timecode": "01:00:00:00"})
+    sound = clip("sound.flac", vcodec=None, acodec="flac")
+    tagged = sound.with_name("tagged.flac")
+    with av.open(str(sound)) as reader, av.open(str(tagged), "w") as writer:
+        writer.metadata["time_reference"] = reference
+        stream: Any = writer.add_stream_from_template(reader.streams.audio[0])
+        for packet in reader.demux():
+            if packet.size:
+                packet.stream = stream
+                writer.mux(packet)
+    with open_media(film, audio_path=tagged) as file:
         assert list(file.sounds())
         assert not file.degraded.notes

@@ -29,7 +29,7 @@ DRIFTING = Report(
     stretches=(Stretch(0.0, 61.0, 110.0, 270.0),),
     segments=(Segment(0.0, 50.0, 150.0, 1.0), Segment(50.0, 61.0, 260.0, 1.0)),
     blocks=(BlockResult(60.0, 1.0, None),),
-    degraded=Degraded(unseen_s=((59.0, 61.0),)),
+    degraded=Degraded(unseen_s=((59.0, 61.0), (60.4, 61.0))),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 
+from avcheck.cli.app import main
 from avcheck.errors import DecodeFailed
+from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.media import open_media
 from avcheck.media.ltc import is_ltc
-from tests.support.clips import Array, Clip, clicks
+from avcheck.record.report import Stretch
+from tests.support.clips import Array, Clip, click_time_s, clicks
+from tests.support.films import tiles
+from tests.support.fixing import checks, forced, measured
 from tests.support.reading import whole
 
 RATE = 48_000
@@ -66,7 +72,7 @@ def timecode(seconds: float, fps: int, rate: int) -> Array:
 
 def write(path: Path, samples: Array, codec: str = "pcm_s24le", film: Path | None = None) -> Path:
     """A file of these 32-bit samples (n, channels), beside the pictures of a film."""
-    layouts = {1: "mono", 2: "stereo", 8: "7.1"}
+    layouts = {1: "mono", 2: "stereo", 4: "4.0", 8: "7.1"}
     kind = "s16" if "16" in codec or codec == "flac" else "s32"
     with av.open(str(path), "w") as writer:
         stream: Any = writer.add_stream(codec, rate=RATE, layout=layouts[samples.shape[1]])
@@ -125,6 +131,49 @@ def test_the_own_sound_of_a_film_too(clip: Clip, tmp_path: Path) -> None:
     other = write(tmp_path / "sound.wav", np.stack([sounding(1.04)] * 2, axis=1))
     with open_media(film, audio_path=other) as file:
         assert list(file.sounds())
+
+
+@pytest.mark.parametrize("data", ["Dolby E", "timecode"])
+def test_data_is_moved_by_an_offset_that_is_given(clip: Clip, tmp_path: Path, data: str) -> None:
+    """It need not be heard for that."""
+    code = np.round(timecode(6, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
+    samples = code if data == "timecode" else bursts(20, DOLBY_E, seconds=6)
+    picture = clip("film.mp4", seconds=6, acodec=None)
+    film = write(tmp_path / "film.mov", samples, "pcm_s24be", picture)
+    outcome = forced(film, tmp_path / "fixed.mov", -120)
+    assert outcome.status == "fixed", outcome.reason
+    assert outcome.clock is not None
+    assert outcome.clock.sound_ms == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize("data", ["Dolby E", "timecode"])
+def test_a_copy_is_compared_by_data_if_it_has_no_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    """A pipeline passes it on as it passes sound on."""
+    code = np.round(timecode(12, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
+    samples = code if data == "timecode" else bursts(20, DOLBY_E, seconds=12)
+    late = np.concatenate([0 * samples[: RATE // 5], samples[: -RATE // 5]])
+    pictures = tiles(tmp_path / "film.mp4", 12.0, acodec=None)
+    files = [
+        str(write(tmp_path / name, each, "pcm_s24be", pictures))
+        for name, each in (("master.mov", samples), ("copy.mov", late))
+    ]
+    assert main(["compare", "--json", *files]) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert record["offset_ms"] == pytest.approx(-200, abs=10)
+
+
+def test_a_drift_is_not_taken_out_of_data(clip: Clip, tmp_path: Path) -> None:
+    """Another speed changes every sample."""
+    voice = sounding(1.04)[:, None]
+    samples = np.concatenate([voice, voice, bursts(20, DOLBY_E)], axis=1)
+    film = write(tmp_path / "film.mov", samples, "pcm_s24be", clip("film.mp4", acodec=None))
+    report = measured(Stretch(0.0, SECONDS, 0.0, -100.0))
+    outcome = fix_file(film, tmp_path / "fixed.mov", FixSettings(), checks(report))
+    assert outcome.status == "refused", outcome
+    assert outcome.reason is not None
+    assert outcome.reason.startswith("its sound holds Dolby E in the place of samples")
 
 
 def test_dts_of_a_cd(clip: Clip, tmp_path: Path) -> None:
@@ -209,11 +258,62 @@ def test_timecode_beside_a_voice_is_not_listened_to(
         assert loud.max() / 16_000 == pytest.approx(1.06, abs=0.01)
 
 
+def test_timecode_in_joined_files_is_named(clip: Clip, tmp_path: Path) -> None:
+    code = np.round(timecode(SECONDS, 25, RATE) * (2**31 - 1)).astype(np.int32)
+    both = np.stack([sounding(1.04), code], axis=1)
+    sound = write(tmp_path / "sound.flac", both, "flac")
+    sound.write_bytes(2 * sound.read_bytes())
+    film = clip("film.mp4", seconds=4, acodec=None)
+    with open_media(film, audio_path=sound) as file:
+        assert list(file.sounds())
+        assert file.degraded.notes[1:] == (
+            "channel 2 of its sound is timecode (LTC), and not listened to",
+        )
+
+
+def test_sound_that_begins_late_is_not_looked_for(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a film may lie before it."""
+    film = clip("film.mkv", seconds=42, fps=5, events_s=(41.0,), audio_offset_s=40.0)
+    monkeypatch.setattr("avcheck.media.unheard._unheard", None)
+    with open_media(film) as file:
+        start_s, samples = whole(list(file.sounds()))
+    assert click_time_s(start_s, samples) == pytest.approx(81.0, abs=0.03)
+
+
 def test_a_track_of_timecode_is_named(clip: Clip, tmp_path: Path) -> None:
     samples = np.round(timecode(SECONDS, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
     sound = write(tmp_path / "sound.wav", samples)
     with pytest.raises(DecodeFailed, match=r"its sound is timecode \(LTC\); choose another track"):
         open_media(clip("film.mp4", acodec=None), audio_path=sound)
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+@pytest.mark.parametrize(
+    ("loud", "until_s"),
+    [(0.005, 9.0), (1.0, 1.2)],
+    ids=["leaks from a cable beside it", "is a leader"],
+)
+def test_a_channel_that_is_timecode_at_first_is_heard(
+    clip: Clip, tmp_path: Path, loud: float, until_s: float, layout: str
+) -> None:
+    """Before a voice begins there may be nothing else in a channel."""
+    times = np.arange(round(6 * RATE)) / RATE
+    code = timecode(6.0, 25, RATE)
+    voice = 0.2 * np.sin(2 * np.pi * 440 * times) * ((times > 1.5) & (times % 1 > 0.4))
+    both = [voice + loud * code * (times < until_s), code]
+    samples = np.stack(both[: 1 + (layout == "stereo")], axis=1)
+    sound = write(tmp_path / "sound.wav", np.round(samples * (2**31 - 1) / 2).astype(np.int32))
+    with open_media(clip("film.mp4", seconds=6, acodec=None), audio_path=sound) as file:
+        _, heard = whole(list(file.sounds()))
+        notes = file.degraded.notes
+    assert 0.05 < np.abs(heard[2 * 16_000 :]).max() < 0.11
+    assert notes == (
+        ("channel 2 of its sound is timecode (LTC), and not listened to",)
+        if layout == "stereo"
+        else ()
+    )
 
 
 @pytest.mark.parametrize("hertz", [1000, 2000, 2400])

@@ -121,9 +121,11 @@ def test_a_hook_that_takes_long_is_named(
 ) -> None:
     """One that hangs held everything up without a word."""
     monkeypatch.setattr("avcheck.watch.run.SLOW_HOOK_S", 0.1)
+    record = "x" * 300_000  # of a long film; more than a pipe holds
+    monkeypatch.setattr("avcheck.watch.run.to_json", lambda _report: record)
     (inbox / "late.mkv").write_bytes(b"x")
     hook = inbox.parent / "hook.py"
-    hook.write_text("import sys, time\ntime.sleep(0.5)\nsys.exit(len(sys.stdin.read()) < 100)\n")
+    hook.write_text("import sys, time\ntime.sleep(0.5)\nsys.exit(len(sys.stdin.read()) < 3e5)\n")
     assert once(inbox, *sorted_out(inbox), "--hook", f"'{sys.executable}' '{hook}'") == 0
     target = inbox.parent / "fail" / "late.mkv"
     err = capsys.readouterr().err

@@ -141,6 +141,7 @@ def read_title(
         audio_track=audio_track,
         video_track=video_track,
         program=program,
+        any_sound=True,
         short_side=PICTURE_SIDE,
     ) as media:
         duration_s = media.info.duration_s or 0.0

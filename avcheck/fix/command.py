@@ -114,9 +114,11 @@ def _joined_at(picture: Path, sound: Path) -> tuple[Fraction, Fraction]:
 
 
 def _begins_with_what_is_taken(reader: Any) -> bool:
-    """Whether ffmpeg begins an input of this format with the streams that are taken from it, not
-    with the file: with any version, unless told `-copyts`, and with 5.1 where the input is moved by
-    no more or less than what makes it begin at zero.
+    """Whether ffmpeg has an input of this format begin with the streams that are taken from it, not
+    with the file.
+
+    `-copyts` keeps it from that. ffmpeg 5.1 does it even then if `-itsoffset` has the input begin
+    at exactly zero.
     """
     return bool(reader.format.flags & Flags.ts_discont.value)
 

@@ -35,6 +35,7 @@ from avcheck.media import Media, open_media
 from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
+from avcheck.media.unheard import LTC, unheard_in
 from avcheck.record.tracks import escaped
 
 Action = Literal["copied", "moved", "rewritten", "encoded", "rebuilt", "dropped"]
@@ -115,7 +116,9 @@ def make_plan(
     `every_track` moves all audio tracks, not only the chosen one. Raises MediaError for what cannot
     be read, and Refused.
     """
-    with open_media(source, audio_track=audio_track, video_track=video_track, threads=1) as media:
+    with open_media(
+        source, audio_track=audio_track, video_track=video_track, any_sound=True, threads=1
+    ) as media:
         info = media.info
         _refuse_title(media, moves)
     if index_of(source).mapped:
@@ -153,6 +156,7 @@ def make_plan(
         )
         if lost is not None:
             raise Refused(lost.why + name_instead(container, (video, measured), muxer))
+        _refuse_data(container, source, streams)
         hides_start = _begins_before_zero(container, source, video)
         if hides_start and muxer not in MOV:
             raise Refused(
@@ -184,6 +188,23 @@ def _begins_before_zero(container: InputContainer, source: Path, video: VideoStr
     if "mp4" not in container.format.name or start is None or tick_s is None:
         return False
     return float(start * tick_s) - clock_of(container, source, video).origin_s < -float(tick_s)
+
+
+def _refuse_data(container: InputContainer, source: Path, streams: tuple[StreamPlan, ...]) -> None:
+    """Raise Refused for a sound that is to be encoded anew, and holds data: that would destroy
+    it.
+    """
+    for each in streams:
+        if each.action != "encoded":
+            continue
+        clock = clock_of(container, source, container.streams[each.index])
+        unheard = unheard_in(clock.source(source, VIDEO_FORMATS, each.index), container)
+        kinds = () if unheard is None else (kind for _, kind in unheard.kinds if kind != LTC)
+        for kind in kinds:
+            raise Refused(
+                f"its sound holds {kind} in the place of samples, which does not survive another "
+                "speed; take those channels out first"
+            )
 
 
 def _refuse_title(media: Media, moves: Moves) -> None:

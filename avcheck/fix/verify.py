@@ -70,11 +70,13 @@ def read_back(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> Readback:
     tracks: dict[str, Any] = {
         "audio_track": plan.new_audio_track,
         "video_track": plan.new_video_track,
+        "any_sound": True,
         "threads": 1,
     }
     old_tracks: dict[str, Any] = {
         "audio_track": plan.audio_track,
         "video_track": plan.video_track,
+        "any_sound": True,
         "threads": 1,
     }
     with open_media(plan.source, **old_tracks) as old, open_media(target, **tracks) as new:

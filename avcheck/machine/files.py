@@ -25,12 +25,14 @@ def stamp(path: str | Path) -> tuple[int | None, int | None]:
 
 
 def file_id(path: Path) -> tuple[int, int] | None:
-    """What all names of one file share; None if there is no file."""
+    """What all names of one file share; None if there is no file, or its file system numbers none,
+    as some network drives on Windows.
+    """
     try:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
 def why_not_new(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -151,6 +151,10 @@ class ExcerptStream:
     zero: int  # the timestamp that is zero of the excerpt's clock, in ticks
 
 
+# Which channels are heard: those of sound; any, if none of them are sound; or all, without a look
+Channels = Literal["sound", "any", "all"]
+
+
 @dataclass(frozen=True)
 class Source:
     """One stream of one file: enough to open it again. With a `piece`, `open_source` finds out
@@ -165,6 +169,7 @@ class Source:
     excerpt: Excerpt | None = None  # which part of the file to open as a file; None: all of it
     retime: Retime | None = None  # None: FFmpeg's presentation times are right
     seek_ahead_s: float = 0.0  # to add to a place, for FFmpeg to seek to it
+    heard: Channels = "sound"  # what of it
 
 
 @dataclass

@@ -55,7 +55,8 @@ def coded_kind(samples: NDArray[Any]) -> dict[int, str]:
     """The channels of some samples (n, channels) that hold coded data, and its kind."""
     if samples.dtype.kind != "i":
         return {}
-    words = samples.astype(np.int64).astype(np.uint32) << np.uint32(32 - 8 * samples.itemsize)
+    whole = samples.astype(np.int64).astype(np.uint32) << np.uint32(32 - 8 * samples.itemsize)
+    words = np.asfortranarray(whole)  # channel by channel
     each = ((channel, _kind_of(words, channel)) for channel in range(words.shape[1]))
     kinds = {channel: kind for channel, kind in each if kind is not None}
     named = next((kind for kind in kinds.values() if kind), "coded data")
@@ -66,23 +67,22 @@ def _kind_of(words: _Words, channel: int) -> str | None:
     """What a channel holds: "" if that cannot be told, None if it is sound."""
     own = words[:, channel]
     partners = [words[:, each] for each in (channel + 1, channel - 1) if 0 <= each < words.shape[1]]
-    rests = np.concatenate([np.zeros(_REST, np.uint32), own])
+    loud = np.concatenate([np.zeros(_REST + 1, np.intp), np.cumsum(own != 0)])
+    rests = loud[:-_REST] == loud[_REST:]  # whether there is silence before each
     for first, second in _SYNC:
         for sync, other in ((first, second), (second, first)):
             places = np.flatnonzero(own[:-2] == sync)
-            paired = [
-                place
-                for place in places
-                if not rests[place : place + _REST].any()
-                or any(partner[place] == other for partner in partners)
-            ]
-            if not _is_regular(np.array(paired, np.intp)):
+            begun = rests[places]
+            for partner in partners:
+                begun |= partner[places] == other
+            places = places[begun]
+            if not _is_regular(places):
                 continue
             if sync == second:
                 return ""
-            after = own[np.array(paired) + 1]
+            after = own[places + 1]
             if after[0] == second:  # both in one channel
-                after = own[np.array(paired) + 2]
+                after = own[places + 2]
             numbers = [int(word >> 16) & 0x1F for word in after]
             return next((_KINDS[number] for number in numbers if number in _KINDS), "")
     for left, right, bits, mask in _DTS:

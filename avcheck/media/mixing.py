@@ -22,6 +22,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
@@ -194,6 +195,12 @@ def samples_of(frame: AudioFrame) -> list[NDArray[Any]]:
         return [np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes]
     values = np.frombuffer(memoryview(frame.planes[0]), kind, count * channels)
     return list(values.reshape(count, channels).T)
+
+
+def can_mix(context: AudioCodecContext) -> bool:
+    """Whether as many channels as a sound has can be mixed in the form that its decoder gives."""
+    kind = "" if context.format is None else context.format.name
+    return context.layout.nb_channels <= _RESAMPLED_MOST or kind in _KINDS
 
 
 def averaged(frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:

@@ -248,7 +248,8 @@ class TrackBoxes:
             and pieces[0].until_s > self.media_duration / self.scale - STALE_EDIT_S
         ):
             return None
-        held_s = 0.0 if self.fragmented else self.media_duration / self.scale
+        # Not by its header, which may say that it does not know (all ones)
+        held_s = 0.0 if self.fragmented else self.listed / self.scale
         return Timeline(tuple(pieces), tuple(other_speed), held_s)
 
     @property

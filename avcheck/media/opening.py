@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -21,6 +22,7 @@ from av.video.stream import VideoStream
 from avcheck.errors import DecodeFailed
 from avcheck.media.base import (
     SHORT_SIDE,
+    Channels,
     MediaInfo,
     Picture,
     Sound,
@@ -94,11 +96,11 @@ class Opened:
     seams_are: SeamKind = "clock"  # what meets at the seams
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
-    unheard: Unheard | None = None  # channels of the sound that are none
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
     sound_seams_are: SeamKind = "clock"  # what meets there
     # How long after the pictures such a file begins by their timecodes; it begins with them
     timecode_ahead_s: float | None = None
+    unheard: Unheard | None = None  # channels that hold timecode or data in place of sound
 
 
 def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:
@@ -148,6 +150,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             raise no_sound(path)
         picture_source = clock.source(path, VIDEO_FORMATS, video.index)
         sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
+        sound_source = dataclasses.replace(sound_source, heard=_channels_heard(wanted, sound))
         first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
         if clock.timeline is not None:
             first_picture_s = _first_picture_s(picture_source, clock.timeline)
@@ -186,14 +189,21 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
             joined_bytes(path),
-            unheard=unheard_channels(sound_source, container)
-            if audio and wanted.own_sound
-            else None,
+            unheard=unheard_channels(sound_source, container),
         )
 
 
+def _channels_heard(wanted: StreamsWanted, sound: AudioFrame | None) -> Channels:
+    """Which channels of a sound are heard, by its first frame: all of one that begins far away, as
+    a look at it would read everything before it.
+    """
+    if sound is None or not wanted.own_sound:
+        return "all"
+    return "any" if wanted.any_sound else "sound"
+
+
 def unheard_channels(source: Source, container: InputContainer) -> Unheard | None:
-    """Which channels of a sound are none. Raises DecodeFailed if all of them are."""
+    """Which channels hold no sound. Raises DecodeFailed if none holds any."""
     unheard = None if source.index < 0 else unheard_in(source, container)
     if unheard is None or not unheard.whole:
         return unheard

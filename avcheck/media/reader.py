@@ -276,6 +276,7 @@ def open_media(
     video_track: int | None = None,
     program: int | None = None,
     audio_path: str | Path | None = None,
+    any_sound: bool = False,
     short_side: int = SHORT_SIDE,
     threads: int = 0,
 ) -> Media:
@@ -291,6 +292,7 @@ def open_media(
         audio_path: Another file, from which to take the sound. If both files are of one stream, its
             clock says when the sound is due; else time zero of that file is laid on the first
             picture or sound of the video file, whichever is earlier.
+        any_sound: Take a track of the file's own sound that is nothing but timecode or data, too.
         short_side: Size of the pictures, px. A smaller source is never scaled up, and one wider
             than 2.4 to 1 gets a long side of 2.4 x `short_side`.
         threads: For decoding pictures; 0: as many as there are cores, up to `MAX_THREADS`.
@@ -302,7 +304,13 @@ def open_media(
         DecodeFailed, Encrypted: Nothing of a track can be decoded.
         LimitExceeded: It asks for more than a limit allows.
     """
-    wanted = StreamsWanted(program, video_track, audio_track, own_sound=audio_path is None)
+    wanted = StreamsWanted(
+        program,
+        video_track,
+        audio_track,
+        own_sound=audio_path is None,
+        any_sound=any_sound,
+    )
     film = open_film(Path(path), wanted)
     if audio_path is not None:
         film = with_sound_of(film, Path(audio_path), audio_track)

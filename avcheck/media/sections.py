@@ -61,6 +61,7 @@ class StreamsWanted:
     video_track: int | None = None  # 0-based among the picture tracks that play
     audio_track: int | None = None  # 0-based among the audio tracks
     own_sound: bool = True
+    any_sound: bool = False  # also a track of nothing but timecode or data
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,10 +43,13 @@ from avcheck.media.transport import (
     apart,
     sections_of,
 )
+from avcheck.media.unheard import unheard_in
 from avcheck.text.timecode import Timecode, is_timecode
 
 # Timecodes further apart are of two clocks, one of which may be the time of day
 _TIMECODES_APART_S = 600.0
+
+_REFERENCE = re.compile("[0-9]{1,20}")  # 64 bits; other formats than wav can hold any text there
 
 # iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
 # encoder put in front
@@ -108,7 +112,7 @@ def _timecode_ahead_s(
     they begin together, or share no clock.
     """
     reference = str(container.metadata.get("time_reference", ""))
-    if not (reference.isdecimal() and int(reference) and audio.rate):
+    if not (_REFERENCE.fullmatch(reference) and int(reference) and audio.rate):
         return None
     if film.frame_rate is None or not is_timecode(film.timecode or ""):
         return None
@@ -219,7 +223,7 @@ def _with_parts(
 ) -> Opened:
     """The film with the parts of a sound that was joined."""
     parts, by_stream = laid
-    first_sound_s = None
+    first_sound_s = unheard = None
     if parts[0].source is not None:
         section, source = open_source(parts[0].source)
         with section:
@@ -227,6 +231,7 @@ def _with_parts(
             origin_s = source.origin_s - parts[0].start_s
             _, sound, _ = first_frames(section, None, stream, {stream.index: Clock(origin_s)})
         first_sound_s = first_sound_s_of(sound, origin_s)
+        unheard = unheard_in(parts[0].source, section)
     return dataclasses.replace(
         film,
         info=_info(film, container, audio, first_sound_s, by_stream),
@@ -234,6 +239,7 @@ def _with_parts(
         seekable=film.seekable and is_seekable(container),
         sound_timeline=None,
         sound_seams_s=tuple(part.start_s for part in parts[1:]),
+        unheard=unheard,
     )
 
 

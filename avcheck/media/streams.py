@@ -24,6 +24,7 @@ from avcheck.media.base import (
     MIN_RATE,
 )
 from avcheck.media.container import MAX_CHANNELS
+from avcheck.media.mixing import can_mix
 from avcheck.record.report import Track
 from avcheck.record.tracks import available
 
@@ -182,9 +183,10 @@ def choose_audio(
             "its audio codec is unknown; convert the sound to AAC or PCM, or choose another track",
         )
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
-    if (rate and not MIN_RATE <= rate <= MAX_RATE) or channels > MAX_CHANNELS:
+    too_many = channels > MAX_CHANNELS or not can_mix(stream.codec_context)
+    if (rate and not MIN_RATE <= rate <= MAX_RATE) or too_many:
         claims, remedy = f"{rate} samples a second", "convert the sound to 48 kHz"
-        if channels > MAX_CHANNELS:
+        if too_many:
             claims, remedy = f"{channels} channels", "mix the sound down to stereo"
         raise LimitExceeded(path, f"its sound claims {claims}; {remedy}, or choose another track")
     return stream

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,21 @@ _LOSSLESS = frozenset({"alac", "ape", "flac", "tak", "tta", "wavpack"})
 # data in streams of their own
 _NOT_ASKED = frozenset({"mpeg", "mpegts"})
 
-_LOOK_S = 0.6  # of sound, without the silence before it; E-AC-3 has the longest bursts, .13 s
-_SILENCE_S = 10.0  # of silence before it, at most
+_LOOK_S = 0.6  # of sound at a time; E-AC-3 has the longest bursts, .13 s
+_LOOKS = 100  # a minute, if the first shows data: it may be a leader, or crosstalk before a voice
+_SILENCE_S = 10.0  # of silence before the first, at most
+_MOST = 0.5  # the share of a channel, in energy and in time, from which all of it is data
+_CROSSTALK = 0.01  # the energy of timecode that leaks into the next channel, at most: 20 dB less
 
 _Samples = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Unheard:
-    """Which channels of a sound are no sound."""
+    """Which channels of a track hold no sound."""
 
     kinds: tuple[tuple[int, str], ...]  # a channel, counted from 0, and what it is
-    whole: bool  # these are all channels
+    whole: bool  # whether these are all channels
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -51,65 +55,95 @@ class Unheard:
 
     @property
     def kind(self) -> str:
-        """What the first of them is, the one that can be told."""
+        """What the first of them is, which a message names for all."""
         return self.kinds[0][1]
 
 
 def unheard_in(source: Source, container: InputContainer) -> Unheard | None:
-    """Which channels of the sound of an open file are none, by its first second; None if all are
-    sound. Raises as `open_container`.
+    """Which channels of a track of an open file hold no sound, by its beginning; None if all do, or
+    are to be heard whatever they hold. Raises as `open_container`.
     """
-    if container.format.name in _NOT_ASKED:
+    if source.heard == "all" or container.format.name in _NOT_ASKED:
         return None
-    return _unheard(source, stamp(source.path))
+    unheard = _unheard(source, stamp(source.path))
+    return None if unheard and unheard.whole and source.heard == "any" else unheard
 
 
 @lru_cache(maxsize=16)  # a title is heard in a hundred places
 def _unheard(source: Source, _: tuple[int | None, int | None]) -> Unheard | None:
-    codec, rate, samples = _beginning(source)
-    if samples is None:
-        return None
-    kinds: dict[int, str] = {}
-    if codec.startswith("pcm_") or codec in _LOSSLESS:
-        kinds = coded_kind(samples)
-    for channel in range(samples.shape[1]):
-        if channel not in kinds and is_ltc(samples[:, channel], rate):
-            kinds[channel] = LTC
-    return Unheard(tuple(sorted(kinds.items())), len(kinds) == samples.shape[1]) if kinds else None
-
-
-def _beginning(source: Source) -> tuple[str, int, _Samples | None]:
-    """Codec and rate of a sound, and its first samples (n, channels) that are not silent; None if
-    there are none, or none that can be read.
-    """
-    parts: list[_Samples] = []
-    silent = count = rate = 0
     container, source = open_source(source)
     with container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
         codec = stream.codec_context.name
+        is_exact = codec.startswith("pcm_") or codec in _LOSSLESS
         packets = packets_of(container, [stream], Tally(), source.retime)
-        for frame in decoded_frames(container, stream, Tally(), packets):
-            channels = samples_of(frame)
-            if not channels or (
-                parts
-                and (len(channels), frame.sample_rate, channels[0].dtype)
-                != (parts[0].shape[1], rate, parts[0].dtype)
-            ):
-                break
-            rate = frame.sample_rate
-            samples = np.stack(channels, axis=1)
-            if not parts and not samples.any():
-                silent += len(samples)
-                if silent > _SILENCE_S * rate:
-                    break
-                continue
-            parts.append(samples)
-            count += len(samples)
-            if count > _LOOK_S * rate:
-                break
-    return codec, rate, np.concatenate(parts) if parts else None
+        looks = _looks(decoded_frames(container, stream, Tally(), packets))
+        first = next(looks, None)
+        kinds = {} if first is None else _kinds(*first, is_exact)
+        if first is None or not kinds:
+            return None
+        channels = first[0].shape[1]
+        whole, data = np.zeros((2, 2, channels))  # each in energy and in looks
+        for samples, rate in chain([first], islice(looks, _LOOKS - 1)):
+            energy = _energy(samples)
+            size = np.stack([energy, energy > 0])
+            whole += size
+            for channel in _kinds(samples, rate, is_exact):
+                data[:, channel] += size[:, channel]
+    loudest = max((data[0, channel] for channel, kind in kinds.items() if kind == LTC), default=0.0)
+    kept = tuple(
+        (channel, kind)
+        for channel, kind in sorted(kinds.items())
+        if (data[:, channel] >= _MOST * whole[:, channel]).all()
+        and not (kind == LTC and data[0, channel] < _CROSSTALK * loudest)
+    )
+    return Unheard(kept, len(kept) == channels) if kept else None
+
+
+def _kinds(samples: _Samples, rate: int, is_exact: bool) -> dict[int, str]:
+    """The channels that are no sound in some samples (n, channels), and what they are; `is_exact`:
+    the codec keeps every bit.
+    """
+    kinds = coded_kind(samples) if is_exact else {}
+    for channel in range(samples.shape[1]):
+        if channel not in kinds and is_ltc(samples[:, channel], rate):
+            kinds[channel] = LTC
+    return kinds
+
+
+def _energy(samples: _Samples) -> NDArray[np.float64]:
+    """The energy of each channel, in squares of the samples' own units."""
+    values = np.nan_to_num(samples.astype(np.float64), posinf=0.0, neginf=0.0)
+    with np.errstate(over="ignore"):
+        return np.asarray((values**2).sum(axis=0), np.float64)
+
+
+def _looks(frames: Iterator[AudioFrame]) -> Iterator[tuple[_Samples, int]]:
+    """The samples (n, channels) of one stretch of a sound after the other, and their rate, from the
+    first that is not silent on, as long as they can be read and keep their form.
+    """
+    parts: list[_Samples] = []
+    form = None
+    silent = count = 0
+    for frame in frames:
+        channels, rate = samples_of(frame), frame.sample_rate
+        if not channels or form not in (None, (len(channels), rate, channels[0].dtype)):
+            break
+        samples = np.stack(channels, axis=1)
+        if form is None and not samples.any():
+            silent += len(samples)
+            if silent > _SILENCE_S * rate:
+                return
+            continue
+        form = len(channels), rate, channels[0].dtype
+        parts.append(samples)
+        count += len(samples)
+        if count > _LOOK_S * rate:
+            yield np.concatenate(parts), rate
+            parts, count = [], 0
+    if parts and form is not None:
+        yield np.concatenate(parts), form[1]
 
 
 def muted(frames: Iterator[AudioFrame], channels: Collection[int]) -> Iterator[AudioFrame]:

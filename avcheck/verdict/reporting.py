@@ -49,7 +49,7 @@ def report_on(
 
 def within_title(report: Report) -> Report:
     """The same report with no time behind the end of the title: what was looked at ends with a
-    whole second, which may be after its last picture. An offset that drifts is that at the new end.
+    whole second, which may be after its last picture. Of a drift, the offset at the new end counts.
     """
     end_s = report.duration_s
     begun_s = [each.start_s for each in report.segments]
@@ -65,6 +65,7 @@ def within_title(report: Report) -> Report:
         return replace(part, end_s=min(part.end_s, end_s))
 
     stretches = tuple(_until(each, end_s) for each in report.stretches)
+    unseen_s = tuple(ended(span) for span in report.degraded.unseen_s if span[0] < end_s)
     worst_ms = {
         old.end_offset_ms: new.end_offset_ms
         for old, new in zip(report.stretches, stretches, strict=True)
@@ -80,7 +81,7 @@ def within_title(report: Report) -> Report:
         segments=tuple(map(cut, report.segments)),
         jumps_s=tuple(min(at_s, end_s) for at_s in report.jumps_s),
         jump_intervals_s=tuple(map(ended, report.jump_intervals_s)),
-        degraded=replace(report.degraded, unseen_s=tuple(map(ended, report.degraded.unseen_s))),
+        degraded=replace(report.degraded, unseen_s=unseen_s),
         detail=detail,
     )
 

@@ -34,6 +34,7 @@ IDLE_S = 60.0  # at one that does report them, in case it missed one
 RETRY_S = 60.0  # before trying again to move a file
 SLOW_HOOK_S = 60.0  # after which a hook that has not ended is named
 EVERY_MEDIA_FILE = Selection()
+_SLOW_HOOK = "the hook still runs for {}; nothing else is moved until it ends"
 _TICK_S = 0.5  # the longest that a worker's answer may wait
 
 
@@ -247,24 +248,20 @@ class _Folder:
 
     def _hooked(self, record: bytes, environment: dict[str, str], path: Path) -> int:
         """Run the hook to its end, and return how it exited. Raises OSError."""
-        with subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
-            self._plan.hook,
-            stdin=subprocess.PIPE,
-            stdout=2,  # stdout carries our results
-            env=environment,
-        ) as running:
-            try:
-                try:
-                    running.communicate(record, timeout=SLOW_HOOK_S)
-                except subprocess.TimeoutExpired:
-                    self._on_step(
-                        f"the hook still runs for {path}; nothing else is moved until it ends"
-                    )
-                    running.communicate()
-            except BaseException:  # a signal: the hook ends with us
-                running.kill()
-                raise
-        return running.returncode
+        slow = threading.Timer(SLOW_HOOK_S, self._on_step, [_SLOW_HOOK.format(path)])
+        slow.daemon = True
+        slow.start()
+        try:
+            done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
+                self._plan.hook,
+                input=record,
+                env=environment,
+                stdout=2,  # stdout carries our results
+                check=False,
+            )
+        finally:
+            slow.cancel()
+        return done.returncode
 
     def _look(self, now: float) -> None:
         """See which files are there, and which of them are whole."""
