@@ -32,8 +32,8 @@ Array = np.ndarray[Any, Any]
 
 
 def wide_shot(path: Path, *, late_s: float, foreign: bool = False, seconds: float = 8.0) -> Path:
-    """A drawn talker of 96 px, a head of 48 in it, before a moving ground of 528 x 528."""
-    side, head = 528, 96
+    """A drawn talker of 80 px, a head of 40 in it, before a moving ground of 528 x 528."""
+    side, head = 528, 80
     scene = make_scene(
         "talking",
         seed=1,
