@@ -118,10 +118,11 @@ class Batches:
         for _ in range(200 * wanted):
             clip = source.clips[int(rng.choice(len(source.clips), p=self._weights[which]))]
             drawn = (draw_lesson if source.taught else draw)(clip, recipe, rng, self._stage.voices)
-            sample = drawn.sample if isinstance(drawn, Lesson) else drawn
+            lesson, sample = (drawn, drawn.sample) if isinstance(drawn, Lesson) else (None, drawn)
             if sample is not None and sample.valid[recipe.margin - 3 : recipe.margin + 4].all():
                 samples.append(sample)
-                lessons += [drawn] if isinstance(drawn, Lesson) else []
+                if lesson is not None:
+                    lessons.append(lesson)
             if len(samples) == wanted:
                 pictures, mel, valid, centre = zip(*samples, strict=True)
                 true = np.array(centre, np.float32)

@@ -118,8 +118,8 @@ def draw_lesson(
     side = (LESSON_SIDE, LESSON_SIDE)
     near = window_map(x, y, width / _LESSON_FACE, side, flip=bool(window.box[0, 0] < 0))
     pictures = steadied(cut(cached.frames[window.shown], near, side))
-    sample, mel = _sampled(cached, window, recipe, rng, voices)
-    return Lesson(sample, pictures, mel, mouth.astype(np.float32))
+    sample, samples = _sampled(cached, window, recipe, rng, voices)
+    return Lesson(sample, pictures, log_mel(samples), mouth.astype(np.float32))
 
 
 class _Window(NamedTuple):
@@ -163,7 +163,7 @@ def _sampled(
     rng: np.random.Generator,
     voices: Sequence[CachedClip],
 ) -> tuple[Sample, NDArray[np.float32]]:
-    """The sample of a window, and the log-mel of its sound before that was treated."""
+    """The sample of a window, and its sound as `read_sound` gives it, untreated."""
     first, lasts, pace, shown, box = window
     pictures = cut(cached.frames[shown], _held(box, recipe, rng), recipe.size)
     if recipe.view == "frame" and rng.random() < 0.4 * recipe.strength:
@@ -178,7 +178,7 @@ def _sampled(
     treated = treat_sound(samples, recipe.strength, rng, voices)
     valid = np.array([mel_valid[i : i + recipe.frames].all() for i in range(2 * recipe.margin + 1)])
     mel = treat_mel(log_mel(treated), recipe.strength, rng)
-    return Sample(pictures, mel, valid, centre), log_mel(samples)
+    return Sample(pictures, mel, valid, centre), samples
 
 
 def read_sound(
