@@ -38,6 +38,9 @@ from avcheck.media.streams import playing
 from avcheck.media.unheard import LTC, unheard_in
 from avcheck.record.tracks import escaped
 
+# How late pictures may start where all streams begin together
+_LATE_MS = 1.0
+
 Action = Literal["copied", "moved", "rewritten", "encoded", "rebuilt", "dropped"]
 
 
@@ -156,6 +159,12 @@ def make_plan(
         )
         if lost is not None:
             raise Refused(lost.why + name_instead(container, (video, measured), muxer))
+        late_ms = 1000 * (info.first_picture_s or 0.0)
+        if muxer in TOGETHER and late_ms > _LATE_MS:
+            raise Refused(
+                f"in {muxer.upper()} pictures cannot start later than the sound, and these start "
+                f"{late_ms:.0f} ms later" + name_instead(container, (video, measured), muxer)
+            )
         _refuse_data(container, source, streams)
         hides_start = _begins_before_zero(container, source, video)
         if hides_start and muxer not in MOV:
