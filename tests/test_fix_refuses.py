@@ -18,6 +18,7 @@ from avcheck.fix.pcm import PcmLayout
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.fix.text import fixed_text
 from avcheck.record.report import Report, Segment, Stretch
+from tests.support.clock_media import copied
 from tests.support.films import tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured
 
@@ -283,3 +284,28 @@ def test_a_program_stream_names_the_remedy_that_works(tmp_path: Path) -> None:
     source = tiles(tmp_path / "film.mpg", 2.0, vcodec="mpeg2video", acodec="mp2")
     result = forced(source, tmp_path / "fixed.mpg", 100)
     assert (result.reason or "").endswith("bring it into .mkv with mkvmerge first")
+
+
+@pytest.mark.parametrize("only_command", [False, True])
+@pytest.mark.parametrize(
+    ("name", "vcodec", "remedy"),
+    [("made.avi", "mpeg4", ".mkv"), ("made.mxf", "mpeg2video", ".mov")],
+)
+@pytest.mark.parametrize("late_s", [0.3, 0.015])  # the second is less than half a picture
+def test_pictures_that_start_late_go_into_no_container_where_all_start_together(
+    late_s: float, name: str, vcodec: str, remedy: str, only_command: bool, tmp_path: Path
+) -> None:
+    """The printed command left out 300 ms before the pictures, but not before the sound."""
+    film = tiles(tmp_path / "film.mkv", 2.0, vcodec=vcodec, acodec="pcm_s16le")
+    source = tmp_path / "late.mkv"
+    copied(film, source, later_s=(late_s, 0.0))
+    result = forced(source, tmp_path / name, 100, only_command=only_command)
+    assert result.status == "refused"
+    assert result.command is None
+    reason = (
+        "pictures cannot start later than the sound, and these start "
+        f"{1000 * late_s:.0f} ms later; name the new file {remedy}"
+    )
+    assert reason in str(result.reason)
+    other = forced(source, tmp_path / f"made{remedy}", 100, only_command=only_command)
+    assert other.status == ("planned" if only_command else "fixed"), other.reason

@@ -172,8 +172,10 @@ def test_a_file_that_cannot_be_moved_stays_and_the_rest_goes_on(
     (inbox / "late2.mkv").write_bytes(b"x")
     (inbox.parent / "fail").mkdir()
     (inbox.parent / "fail" / "sub").write_bytes(b"no folder")
-    assert once(inbox, *sorted_out(inbox)) == 0
-    assert "late.mkv stays where it is: File exists" in capsys.readouterr().err
+    assert once(inbox, *sorted_out(inbox)) == 2
+    said = capsys.readouterr().err
+    assert "late.mkv stays where it is: File exists" in said
+    assert "; the next run tries again" in said
     assert files(inbox) == {"sub/late.mkv": b"x"}
     (inbox.parent / "fail" / "sub").unlink()
     assert once(inbox, *sorted_out(inbox)) == 0

@@ -128,7 +128,8 @@ def watch(
     that are there at the start are checked too. It may be killed at any moment, and resumes where
     it was.
 
-    Exit codes: 130 after Ctrl-C; 0 after SIGTERM, or with --once; 2 wrong usage; 3 a bug.
+    Exit codes: 130 after Ctrl-C; 0 after SIGTERM, or with --once; 2 wrong usage, or with --once a
+    file that could not be moved; 3 a bug.
     """
     require_sample(ctx)
     require_directory(folder)
@@ -169,10 +170,11 @@ def watch(
 
     never_compile()
     keep_memory()
+    left = 0
     with Output("text", quiet=quiet, detailed=False) as output, _leases():
         try:
             with _terminated():
-                watch_folder(
+                left = watch_folder(
                     plan,
                     settings,
                     limits,
@@ -188,7 +190,9 @@ def watch(
         finally:
             if not quiet:
                 complain(render.summary(output.verdicts), prefix="")
-    raise typer.Exit(ExitCode.BUG if output.has_bug else ExitCode.OK)
+    if output.has_bug:
+        raise typer.Exit(ExitCode.BUG)
+    raise typer.Exit(ExitCode.NOT_JUDGED if left else ExitCode.OK)
 
 
 def _folders(

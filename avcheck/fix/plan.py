@@ -31,12 +31,15 @@ from avcheck.fix.formats import (
     why_not,
 )
 from avcheck.fix.moves import Moves, Refused
-from avcheck.media import Media, open_media
+from avcheck.media import Media, MediaInfo, open_media
 from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
 from avcheck.media.unheard import LTC, unheard_in
 from avcheck.record.tracks import escaped
+
+# How late pictures may start where all streams begin together
+_LATE_MS = 1.0
 
 Action = Literal["copied", "moved", "rewritten", "encoded", "rebuilt", "dropped"]
 
@@ -156,6 +159,7 @@ def make_plan(
         )
         if lost is not None:
             raise Refused(lost.why + name_instead(container, (video, measured), muxer))
+        _refuse_late_pictures(container, (video, measured), muxer, info)
         _refuse_data(container, source, streams)
         hides_start = _begins_before_zero(container, source, video)
         if hides_start and muxer not in MOV:
@@ -205,6 +209,20 @@ def _refuse_data(container: InputContainer, source: Path, streams: tuple[StreamP
                 f"its sound holds {kind} in the place of samples, which does not survive another "
                 "speed; take those channels out first"
             )
+
+
+def _refuse_late_pictures(
+    container: InputContainer, main: tuple[Stream, Stream], muxer: str, info: MediaInfo
+) -> None:
+    """Raise Refused for pictures that start later than the sound where all streams start together.
+    main: those that are looked at and measured.
+    """
+    late_ms = 1000 * (info.first_picture_s or 0.0)
+    if muxer in TOGETHER and late_ms > _LATE_MS:
+        raise Refused(
+            f"in {muxer.upper()} pictures cannot start later than the sound, and these start "
+            f"{late_ms:.0f} ms later{name_instead(container, main, muxer)}"
+        )
 
 
 def _refuse_title(media: Media, moves: Moves) -> None:

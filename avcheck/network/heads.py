@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.network.match import Scored, cells
+from avcheck.network.match import SUMMED, Scored, cells, sums_of
 from avcheck.network.model_config import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
@@ -81,22 +81,17 @@ class JointHead(nn.Module):
 
         unit: the value of 1 in halves that are whole numbers.
         """
-        batch, times, places, _ = picture_half.shape
-        x = (picture_half + sound_half.unsqueeze(2)).relu_()
-        x = x.view(
-            batch, times // BLOCK_FRAMES, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places, -1
-        )
-        # A mean of five: PyTorch takes five times as long over it when asked for a mean in
-        # bfloat16.
-        first, *others = x.unbind(3)
-        total = sum(others, first)
-        if not total.is_floating_point():
-            half = torch.is_autocast_enabled(total.device.type)
-            total = total.to(torch.bfloat16 if half else torch.float32)
+        return self._joined(sums_of(picture_half, sound_half), unit)
+
+    def _joined(self, sums: Tensor, unit: float) -> Tensor:
+        """`sums_of` (..., J) -> joint features (..., C); unit as in `joint_features`."""
+        if not sums.is_floating_point():
+            half = torch.is_autocast_enabled(sums.device.type)
+            sums = sums.to(torch.bfloat16 if half else torch.float32)
         # The mean's factor and the unit go into the weights, which are far fewer than the sums
-        scale = unit / (BLOCK_FRAMES // BLOCK_TIMES)
+        scale = unit / SUMMED
         linear, *further = self.joint
-        out = F.linear(total, linear.weight * scale, linear.bias)  # type: ignore[arg-type, operator]
+        out = F.linear(sums, linear.weight * scale, linear.bias)  # type: ignore[arg-type, operator]
         for layer in further:
             out = layer(out)
         return out
@@ -105,15 +100,16 @@ class JointHead(nn.Module):
         """Both halves in 16-bit integers, and their unit: for a processor a third of the
         work of bfloat16, and finer; half of that of float32.
 
-        Five sums of a half and a half stay within the numbers there are.
+        Five sums of a half and a half stay within the numbers there are. The unit is a power of
+        two, so that bfloat16 can be divided by it without rounding.
         """
         if torch.is_grad_enabled() or picture_half.device.type != "cpu":
             return picture_half, sound_half, 1.0
         # Added up in bfloat16 it may come out too small
-        most = float(picture_half.abs().max()) + float(sound_half.abs().max())
-        unit = max(most, 1e-6) * (BLOCK_FRAMES // BLOCK_TIMES) / (2**15 - 1 - BLOCK_FRAMES)
+        most = sum(max(map(abs, map(float, half.aminmax()))) for half in (picture_half, sound_half))
+        unit = 2.0 ** math.ceil(math.log2(max(most, 1e-6) * SUMMED / (2**15 - 1 - BLOCK_FRAMES)))
         picture_half, sound_half = (
-            (half.float() / unit).round().to(torch.int16) for half in (picture_half, sound_half)
+            (half * (1 / unit)).round_().to(torch.int16) for half in (picture_half, sound_half)
         )
         return picture_half, sound_half, unit
 
@@ -191,10 +187,8 @@ class JointHead(nn.Module):
         step = len(reads) if torch.is_grad_enabled() else _SHIFTS_AT_A_TIME
 
         def scored(some: slice) -> Scored:
-            halves = [
-                self.joint_features(picture_half, sound_half[:, at], unit) for at in reads[some]
-            ]
-            joint = torch.stack(halves, dim=1)
+            sums = [sums_of(picture_half, sound_half[:, at]) for at in reads[some]]
+            joint = self._joined(torch.stack(sums, dim=1), unit)
             of_some = None if present is None else present[:, some]
             return self.score(joint, cells(of_some, joint, picture.shape[1]))
 

@@ -14,6 +14,8 @@ from avcheck.network.model_config import (
     BLOCK_TIMES,
 )
 
+SUMMED = BLOCK_FRAMES // BLOCK_TIMES  # pictures whose joint features are added up
+
 
 class Scored(NamedTuple):
     """What the head says of clips at S candidate shifts.
@@ -59,61 +61,80 @@ class Match(nn.Module):
         self, picture: Tensor, sound: Tensor, present: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """`forward`, and what `model.likeness` says of the same: the products are those of both."""
-        windows = sound.unfold(1, sound.shape[1] - picture.shape[1] + 1, 1)  # (B, T, D, S)
+        times, rest = picture.shape[1], slice(picture.shape[1] // self.STEP * self.STEP, None)
+        windows = sound.unfold(1, sound.shape[1] - times + 1, 1).mT  # (B, T, S, D)
         weight = None
-        if present is not None and not present.all():
-            weight = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
-        bests, likes = zip(*self._in_runs(picture, windows, weight), strict=True)
+        if present is None or present.all():
+            runs = self._in_runs(*self._in_steps(picture, sound), None, 1)
+        else:
+            weight = present.transpose(1, 2).unsqueeze(3).float()  # (B, T, S, 1)
+            runs = self._in_runs(picture, windows, weight, self.STEP)
+        bests, likes = zip(*runs, strict=True)
         best, like = torch.cat(bests, dim=1), sum(likes[1:], likes[0])
-        rest = slice(picture.shape[1] // self.STEP * self.STEP, None)
-        like = like + torch.matmul(picture[:, rest], windows[:, rest]).float().sum(dim=1)
-        like = like / picture.shape[1]
+        like = like + torch.matmul(windows[:, rest], picture[:, rest].mT).float().sum(dim=1)
+        like = like.mT / times
         if weight is None:
             return self.log_scale.exp() * best.mean(dim=1), like
-        share = self._stretches(weight).squeeze(2)
+        share = self._stretches(weight, self.STEP).squeeze(3)
         mean = (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
         return self.log_scale.exp() * mean, like
 
+    def _in_steps(self, picture: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures of each step as one of STEP times the channels, (B, T', P, STEP * D), and
+        the sound that each reads at every shift, (B, T', S, STEP * D): one product then gives their
+        sum, where all are present.
+        """
+        batch, times, *rest = picture.shape
+        count = times // self.STEP
+        pictures = picture[:, : count * self.STEP].view(batch, count, self.STEP, *rest)
+        sounds = sound.unfold(1, self.STEP, 1).mT.flatten(2)
+        windows = sounds.unfold(1, sound.shape[1] - times + 1, self.STEP).mT
+        return pictures.transpose(2, 3).flatten(3), windows
+
     def _in_runs(
-        self, picture: Tensor, windows: Tensor, weight: Tensor | None
+        self, picture: Tensor, windows: Tensor, weight: Tensor | None, size: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """A few stretches at a time: the likeness of the best place in each, (B, T', S); and that
-        of every place, (B, P, S), summed over the pictures that no later stretch has.
+        of every place, (B, S, P), summed over the pictures that no later stretch has.
 
-        picture (B, T, P, D), windows (B, T, D, S), weight (B, T, 1, S).
+        picture (B, T, P, D), windows (B, T, S, D), weight (B, T, S, 1); size: how many of these T
+        make a step.
         """
-        count = picture.shape[1] // self.STEP - self.REACH + 1
+        count = picture.shape[1] // size - self.REACH + 1
         step = count if torch.is_grad_enabled() else self.AT_A_TIME
         for first in range(0, count, step):
             last = min(first + step, count)
-            run = slice(self.STEP * first, self.STEP * (last + self.REACH - 1))
-            like = torch.matmul(picture[:, run], windows[:, run]).float()  # (B, run, P, S)
-            total = (like if last == count else like[:, : self.STEP * step]).sum(dim=1)
+            run = slice(size * first, size * (last + self.REACH - 1))
+            # In this order PyTorch multiplies in two thirds of the time of the other
+            like = torch.matmul(windows[:, run], picture[:, run].mT).float()  # (B, run, S, P)
+            total = (like if last == count else like[:, : size * step]).sum(dim=1)
             if weight is None:
-                yield self._best(self._stretches(like)), total
+                yield self._best(self._stretches(like, size)), total
             else:
                 part = weight[:, run]
-                share = self._stretches(part).clamp_min(1e-6)
-                yield self._best(self._stretches(like.mul_(part)) / share), total
+                share = self._stretches(part, size).clamp_min(1e-6)
+                yield self._best(self._stretches(like.mul_(part), size) / share), total
 
     def _best(self, likeness: Tensor) -> Tensor:
-        """Soft maximum over places: (B, T', P, S) -> (B, T', S); several equal places count like
+        """Soft maximum over places: (B, T', S, P) -> (B, T', S); several equal places count like
         one.
         """
         sharpness = self.log_sharpness.exp()
         return (
-            torch.logsumexp(sharpness * likeness, dim=2) - math.log(likeness.shape[2])
+            torch.logsumexp(sharpness * likeness, dim=3) - math.log(likeness.shape[3])
         ) / sharpness
 
-    def _stretches(self, x: Tensor) -> Tensor:
-        """Means over stretches of time: (B, T, P, S) -> (B, T', P, S)."""
-        batch, times, *rest = x.shape
-        steps = (
-            x[:, : times // self.STEP * self.STEP].reshape(batch, -1, self.STEP, *rest).mean(dim=2)
-        )
+    def _stretches(self, x: Tensor, size: int) -> Tensor:
+        """Means over stretches of time: (B, T, S, P) -> (B, T', S, P); size: how many of the T make
+        a step.
+        """
+        steps = x
+        if size > 1:
+            whole = x[:, : x.shape[1] // size * size]
+            steps = whole.reshape(len(x), -1, size, *x.shape[2:]).sum(dim=2)
         count = steps.shape[1] - self.REACH + 1
         first, *others = (steps[:, k : k + count] for k in range(self.REACH))
-        return sum(others, first) / self.REACH
+        return sum(others, first) / (self.REACH * self.STEP)
 
 
 def cells(present: Tensor | None, joint: Tensor, times: int) -> Tensor:
@@ -125,3 +146,26 @@ def cells(present: Tensor | None, joint: Tensor, times: int) -> Tensor:
     return present.view(*present.shape[:2], -1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES).all(
         dim=-1
     )
+
+
+def sums_of(picture_half: Tensor, sound_half: Tensor) -> Tensor:
+    """What halves (B, N*25, P, J) and (B, N*25, J) give together after a ReLU, added up over
+    `SUMMED` pictures at a time: (B, N, T', P, J).
+    """
+    batch, _, places, depth = picture_half.shape
+    pictures = picture_half.view(batch, -1, BLOCK_TIMES, SUMMED, places, depth).unbind(3)
+    if picture_half.is_floating_point():
+        sounds = sound_half.view(batch, -1, BLOCK_TIMES, SUMMED, 1, depth).unbind(3)
+        # Not a mean: PyTorch takes five times as long over it when asked for one in bfloat16.
+        first, *others = (
+            (picture + sound).relu_() for picture, sound in zip(pictures, sounds, strict=True)
+        )
+        return sum(others, first)
+    # Of whole numbers, relu(p + s) is exactly max(p, -s) + s, and the sounds can be added up by
+    # themselves: half of the time.
+    minus = (-sound_half).view(batch, -1, BLOCK_TIMES, SUMMED, 1, depth).unbind(3)
+    total = torch.maximum(pictures[0], minus[0])
+    room = torch.empty_like(total)
+    for picture, sound in zip(pictures[1:], minus[1:], strict=True):
+        total += torch.maximum(picture, sound, out=room)
+    return total.sub_(sum(minus[1:], minus[0]))

@@ -48,8 +48,9 @@ def make_ready(model: Loaded) -> None:
     if is_supported(model.device) and not model.half and not net.config.alignment:
         net.visual = QuantisedTrunk(net.visual)  # type: ignore[assignment]
     fuse(net)
-    if model.device.type == "cpu" and not model.half:
-        # Channels last in place of first: the same sums in half of the time with AVX2
+    if model.device.type == "cpu":
+        # Channels last in place of first: the same sums in half of the time, of the whole trunk in
+        # bfloat16 too
         net.sound.spectral.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -68,7 +68,7 @@ def watch(
     on_step: Callable[[str], None],
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
-) -> None:
+) -> int:
     """Check the files of a folder as they arrive, until interrupted.
 
     Args:
@@ -79,6 +79,9 @@ def watch(
         on_step: Called with what becomes of a file, in words.
         on_bug: As for `batch.run.check_many`.
         make_checker: As for `batch.run.check_many`.
+
+    Returns:
+        With `plan.once`, how many files could not be moved or linked; the next run tries again.
 
     Raises:
         UsageError: The folder or the journal cannot be used, or watchfiles is not installed.
@@ -101,6 +104,7 @@ def watch(
             journal.add(report)
             on_report(report)
             folder.finish(report)
+        return folder.left
 
 
 def steps_of(journal: Path) -> Path:
@@ -167,6 +171,11 @@ class _Folder:
                 self._on_step(f"{source} has changed or gone since an earlier run began with it")
             self._steps.end(begun.key)
 
+    @property
+    def left(self) -> int:
+        """How many files could not be moved or linked so far."""
+        return len(self._again_s)
+
     def arrivals(self) -> Iterator[Path | None]:
         """The files to check, each as soon as it is whole; None if there is none at the moment."""
         plan = self._plan
@@ -201,14 +210,16 @@ class _Folder:
         self._in_hand.discard(source)
         if _key(source) != key:
             self._on_step(f"{source} has changed or gone since it was checked, and is left alone")
+            self._again_s.pop(source, None)
             return
         try:
             goal = self._place(source, key, self._plan.folders.get(report.verdict))
         except OSError as error:
             if source not in self._again_s:
+                again = "the next run tries again" if self._plan.once else "the move is tried again"
                 self._on_step(
                     f"{source} stays where it is: {error.strerror or error} "
-                    f"({error.filename2 or error.filename}); the move is tried again"
+                    f"({error.filename2 or error.filename}); {again}"
                 )
             self._again_s[source] = time.monotonic() + RETRY_S
             return
