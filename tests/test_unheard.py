@@ -282,6 +282,22 @@ def test_sound_that_begins_late_is_not_looked_for(
     assert click_time_s(start_s, samples) == pytest.approx(81.0, abs=0.03)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("at", [0, RATE // 4])
+def test_samples_that_are_no_numbers_do_not_matter(clip: Clip, tmp_path: Path, at: int) -> None:
+    """Damage leaves such values, at which numpy warns whatever is done with them."""
+    code = (0.5 * timecode(SECONDS, 25, RATE)).astype(np.float32)
+    code[at : at + 3] = np.array([0x7FA0_0000, 0x7F80_0000, 0xFF80_0000], np.uint32).view("f4")
+    sound = tmp_path / "sound.wav"
+    with av.open(str(sound), "w") as writer:
+        stream: Any = writer.add_stream("pcm_f32le", rate=RATE, layout="mono")
+        frame = AudioFrame.from_ndarray(code[None], "flt", "mono")
+        frame.sample_rate = RATE
+        writer.mux(stream.encode(frame))
+    with pytest.raises(DecodeFailed, match=r"its sound is timecode \(LTC\)"):
+        open_media(clip("film.mp4", acodec=None), audio_path=sound)
+
+
 def test_a_track_of_timecode_is_named(clip: Clip, tmp_path: Path) -> None:
     samples = np.round(timecode(SECONDS, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
     sound = write(tmp_path / "sound.wav", samples)

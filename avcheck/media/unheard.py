@@ -114,9 +114,8 @@ def _kinds(samples: _Samples, rate: int, is_exact: bool) -> dict[int, str]:
 
 def _energy(samples: _Samples) -> NDArray[np.float64]:
     """The energy of each channel, in squares of the samples' own units."""
-    values = np.nan_to_num(samples.astype(np.float64), posinf=0.0, neginf=0.0)
     with np.errstate(over="ignore"):
-        return np.asarray((values**2).sum(axis=0), np.float64)
+        return np.asarray((samples.astype(np.float64) ** 2).sum(axis=0), np.float64)
 
 
 def _looks(frames: Iterator[AudioFrame]) -> Iterator[tuple[_Samples, int]]:
@@ -131,6 +130,8 @@ def _looks(frames: Iterator[AudioFrame]) -> Iterator[tuple[_Samples, int]]:
         if not channels or form not in (None, (len(channels), rate, channels[0].dtype)):
             break
         samples = np.stack(channels, axis=1)
+        if samples.dtype.kind == "f":  # damaged ones may be no number at all
+            samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
         if form is None and not samples.any():
             silent += len(samples)
             if silent > _SILENCE_S * rate:
