@@ -332,6 +332,24 @@ def test_a_channel_that_is_timecode_at_first_is_heard(
     )
 
 
+@pytest.mark.parametrize("hiss", [0.0, 0.001], ids=["silence", "hiss"])
+def test_timecode_that_begins_while_somebody_speaks_is_not_listened_to(
+    clip: Clip, tmp_path: Path, hiss: float
+) -> None:
+    """Somebody plugs the timecode box in a few seconds after the camera runs."""
+    times = np.arange(round(10 * RATE)) / RATE
+    voice = 0.2 * np.sin(2 * np.pi * 440 * times) * (times % 1 > 0.4)
+    before = hiss * np.random.default_rng(7).standard_normal(len(times))
+    code = np.where(times < 4.0, before, timecode(10.0, 25, RATE))
+    samples = np.round(np.stack([voice, code], axis=1) * (2**31 - 1)).astype(np.int32)
+    sound = write(tmp_path / "sound.wav", samples)
+    with open_media(clip("film.mp4", seconds=10, acodec=None), audio_path=sound) as file:
+        _, heard = whole(list(file.sounds()))
+        notes = file.degraded.notes
+    assert notes == ("channel 2 of its sound is timecode (LTC), and not listened to",)
+    assert np.abs(heard).max() < 0.21
+
+
 @pytest.mark.parametrize("hertz", [1000, 2000, 2400])
 def test_a_tone_is_no_timecode(hertz: int) -> None:
     square = np.sign(np.sin(2 * np.pi * hertz * (np.arange(RATE) + 0.5) / RATE))
