@@ -26,6 +26,7 @@ from avcheck.errors import (
     Unreadable,
     UsageError,
 )
+from avcheck.media.asf import preroll_left_out_s
 from avcheck.media.base import (
     MAX_PIXELS,
     ROUNDING_S,
@@ -403,6 +404,8 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
     if "matroska" in container.format.name and duration_s > max(0.0, origin_s_of(container)):
         # matroska's writers give the last timestamp for the length
         duration_s -= origin_s_of(container)
+    if container.format.name == "asf" and duration_s:
+        duration_s += preroll_left_out_s(path)
     if container.format.name == "avi" and video.average_rate:
         # FFmpeg fits the length to the file's size
         duration_s = max(duration_s, video.frames / float(video.average_rate))
