@@ -5,6 +5,8 @@ longer).
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -29,6 +31,15 @@ def test_no_damage_hangs_crashes_or_reads_another_file(tmp_path: Path) -> None:
     assert run.faults == []
     assert (run.cases, run.full, run.commands) == (70, 0, 1)
     assert run.verdicts["error"] > 15 and run.verdicts["in_sync"] > 15
+
+
+def test_it_starts_as_a_module() -> None:
+    """Its workers do not import the module that is run, and so find nothing by its name."""
+    line = [sys.executable, "-m", "tests.support.fuzz", "--seed", "1", "--case", "3"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=fuzz.ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 cases" in done.stdout
+    assert done.stdout.endswith(" 0 faults\n")
 
 
 def test_a_case_is_always_the_same_file(tmp_path: Path) -> None:

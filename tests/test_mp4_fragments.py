@@ -13,6 +13,7 @@ import pytest
 from avcheck.errors import DecodeFailed, LimitExceeded
 from avcheck.media import mp4, mp4_track, open_media
 from tests.support.clips import Clip
+from tests.support.clock_media import copied
 from tests.support.mp4_boxes import NOTHING, Row, defaults_first, with_edits, without
 from tests.support.mp4_films import (
     AAC_FRAME_MS,
@@ -138,6 +139,24 @@ def test_fragments_cut_by_stream_copy_last_as_long_as_they_show(clip: Clip) -> N
     assert first_ms == pytest.approx(20.0, abs=0.1)
     assert first == 33 % 32
     assert clicked == pytest.approx([120, 1200, 2500, 3720], abs=0.3)
+
+
+@pytest.mark.parametrize(
+    "movflags", ["cmaf+frag_keyframe+frag_discont", "frag_keyframe+delay_moov"]
+)
+@pytest.mark.parametrize("later_s", [(0.0, 3.0), (3.0, 0.0)], ids=["sound", "picture"])
+def test_a_track_that_begins_late_is_not_counted_as_longer(
+    clip: Clip, tmp_path: Path, later_s: tuple[float, float], movflags: str
+) -> None:
+    """FFmpeg adds the time at which it begins to its length once more; nothing is cut short."""
+    path = tmp_path / "late.mp4"
+    copied(film(clip), path, later_s=later_s, options={"movflags": movflags})
+    with open_media(path, short_side=48) as file:
+        shown, sounds = pictures_of(file), list(file.sounds())
+        assert shown[0][0] == pytest.approx(1000 * later_s[0], abs=1)
+        assert max(shown[-1][0] / 1000, sounds[-1].end_s) == pytest.approx(SECONDS + 3, abs=0.05)
+        assert file.info.duration_s == pytest.approx(SECONDS + 3, abs=0.03)
+        assert not file.degraded.truncated
 
 
 def test_an_edit_list_of_several_pieces_that_says_nothing_of_the_fragments_is_an_error(

@@ -12,10 +12,12 @@ import pytest
 
 from avcheck.checker import Checker
 from avcheck.cli.app import main
+from avcheck.media import open_media
 from avcheck.record.detail import Detail, MediaFacts, SegmentDetail
 from avcheck.record.report import BlockResult, Degraded, Report, Segment, Stretch
 from avcheck.settings import CheckSettings
 from avcheck.verdict.reporting import within_title
+from tests.support.clips import Clip
 from tests.support.films import talking, tiles
 
 END_S = 60.4
@@ -85,3 +87,20 @@ def test_a_comparison_says_how_long_the_file_plays(
     assert record["offset_ms"] == pytest.approx(-400, abs=10)
     assert record["duration_s"] == pytest.approx(12.4, abs=0.05)
     assert record["stretches"][-1]["end_s"] <= record["duration_s"]
+
+
+def test_an_asf_may_state_its_length_without_the_preroll(clip: Clip) -> None:
+    """As VLC writes it. FFmpeg takes the preroll off again, which leaves 4.9 of 8 seconds."""
+    path = clip("clip.wmv", seconds=8, vcodec="wmv2", acodec="wmav2")
+    with open_media(path) as file:
+        length_s = file.info.duration_s
+    content = bytearray(path.read_bytes())
+    at = content.index(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+    content[at + 64 : at + 72] = content[at + 72 : at + 80]  # play and send duration
+    path.write_bytes(content)
+    with open_media(path) as file:
+        assert file.info.duration_s == pytest.approx(length_s, abs=0.001)
+        ends_s = [picture.pts_s for picture in file.pictures()]
+        assert list(file.sounds())
+        assert not file.degraded
+    assert ends_s[-1] == pytest.approx(8.0, abs=0.1)

@@ -125,6 +125,18 @@ def test_the_command_says_which_programme_was_taken_and_that_there_are_others(
     )
 
 
+@pytest.mark.parametrize("first", [{VIDEO_PID: H264}, {AUDIO_PID: AAC}], ids=["picture", "sound"])
+def test_a_programme_may_list_a_stream_only_when_it_comes(
+    clip: Clip, first: dict[int, int]
+) -> None:
+    """As ps2ts of tstools writes it: its first table has what it has met so far."""
+    whole = clip("whole.ts", seconds=3, sound_late_s=0.2)
+    packets = [*pat({1: PMT_PID}), *pmt(1, PMT_PID, first), *packets_of(whole)]
+    with open_media(write(whole.with_name("grows.ts"), packets)) as file:
+        assert late_ms(file) == [pytest.approx(200, abs=1)]
+        assert not file.degraded
+
+
 def test_an_ordinary_recording_has_one_programme_and_no_seam(clip: Clip) -> None:
     with open_media(clip("clip.ts")) as file:
         assert (file.info.program, file.info.programs, file.seams_s) == (1, (1,), ())

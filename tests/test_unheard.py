@@ -282,6 +282,22 @@ def test_sound_that_begins_late_is_not_looked_for(
     assert click_time_s(start_s, samples) == pytest.approx(81.0, abs=0.03)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("at", [0, RATE // 4])
+def test_samples_that_are_no_numbers_do_not_matter(clip: Clip, tmp_path: Path, at: int) -> None:
+    """Damage leaves such values, at which numpy warns whatever is done with them."""
+    code = (0.5 * timecode(SECONDS, 25, RATE)).astype(np.float32)
+    code[at : at + 3] = np.array([0x7FA0_0000, 0x7F80_0000, 0xFF80_0000], np.uint32).view("f4")
+    sound = tmp_path / "sound.wav"
+    with av.open(str(sound), "w") as writer:
+        stream: Any = writer.add_stream("pcm_f32le", rate=RATE, layout="mono")
+        frame = AudioFrame.from_ndarray(code[None], "flt", "mono")
+        frame.sample_rate = RATE
+        writer.mux(stream.encode(frame))
+    with pytest.raises(DecodeFailed, match=r"its sound is timecode \(LTC\)"):
+        open_media(clip("film.mp4", acodec=None), audio_path=sound)
+
+
 def test_a_track_of_timecode_is_named(clip: Clip, tmp_path: Path) -> None:
     samples = np.round(timecode(SECONDS, 25, RATE) * (2**31 - 1)).astype(np.int32)[:, None]
     sound = write(tmp_path / "sound.wav", samples)
@@ -314,6 +330,24 @@ def test_a_channel_that_is_timecode_at_first_is_heard(
         if layout == "stereo"
         else ()
     )
+
+
+@pytest.mark.parametrize("hiss", [0.0, 0.001], ids=["silence", "hiss"])
+def test_timecode_that_begins_while_somebody_speaks_is_not_listened_to(
+    clip: Clip, tmp_path: Path, hiss: float
+) -> None:
+    """Somebody plugs the timecode box in a few seconds after the camera runs."""
+    times = np.arange(round(10 * RATE)) / RATE
+    voice = 0.2 * np.sin(2 * np.pi * 440 * times) * (times % 1 > 0.4)
+    before = hiss * np.random.default_rng(7).standard_normal(len(times))
+    code = np.where(times < 4.0, before, timecode(10.0, 25, RATE))
+    samples = np.round(np.stack([voice, code], axis=1) * (2**31 - 1)).astype(np.int32)
+    sound = write(tmp_path / "sound.wav", samples)
+    with open_media(clip("film.mp4", seconds=10, acodec=None), audio_path=sound) as file:
+        _, heard = whole(list(file.sounds()))
+        notes = file.degraded.notes
+    assert notes == ("channel 2 of its sound is timecode (LTC), and not listened to",)
+    assert np.abs(heard).max() < 0.21
 
 
 @pytest.mark.parametrize("hertz", [1000, 2000, 2400])

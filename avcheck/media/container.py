@@ -26,6 +26,7 @@ from avcheck.errors import (
     Unreadable,
     UsageError,
 )
+from avcheck.media.asf import preroll_left_out_s
 from avcheck.media.base import (
     MAX_PIXELS,
     ROUNDING_S,
@@ -37,7 +38,7 @@ from avcheck.media.base import (
     reason_of,
     timed_out,
 )
-from avcheck.media.mp4 import index_of
+from avcheck.media.mp4 import Index, index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
@@ -365,6 +366,25 @@ def origin_s_of(container: InputContainer) -> float:
     return min((each for each in starts_s if abs(each - start_s) < ROUNDING_S), default=start_s)
 
 
+def _end_of_fragments_s(container: InputContainer, index: Index) -> float | None:
+    """When the last fragments of an mp4 end, in seconds; None if FFmpeg's lengths are others, as
+    those of a header that says how long the whole film is.
+
+    FFmpeg takes the end of a track's last fragment for its length: it adds the time at which a
+    track begins once more, and leaves the edit list out.
+    """
+    ends_s = index.fragment_ends_s
+    lengths_s = {
+        stream.id: float(stream.duration * stream.time_base)
+        for stream in container.streams
+        if stream.id in ends_s and stream.duration is not None and stream.time_base
+    }
+    is_by_fragments = ends_s.keys() == lengths_s.keys() and all(
+        abs(length_s - ends_s[number][0]) < _SAME_END_S for number, length_s in lengths_s.items()
+    )
+    return max((end_s for _, end_s in ends_s.values()), default=None) if is_by_fragments else None
+
+
 def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> float | None:
     """How long the file plays by its header, in seconds; None if that does not say."""
     duration_s = (container.duration or 0) / av.time_base
@@ -373,10 +393,8 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
         index, media_end_s = index_of(path), duration_s + (container.start_time or 0) / av.time_base
         if index.end_s is None:
             duration_s = min(duration_s, media_end_s)
-            ends_s = index.fragment_ends_s
-            if ends_s is not None and abs(media_end_s - ends_s[0]) < _SAME_END_S:
-                # FFmpeg went by the last fragment, and left the edit list out.
-                duration_s = min(duration_s, ends_s[1])
+            shown_s = _end_of_fragments_s(container, index)
+            duration_s = duration_s if shown_s is None else shown_s
         else:
             duration_s = (
                 index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))
@@ -386,6 +404,8 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
     if "matroska" in container.format.name and duration_s > max(0.0, origin_s_of(container)):
         # matroska's writers give the last timestamp for the length
         duration_s -= origin_s_of(container)
+    if container.format.name == "asf" and duration_s:
+        duration_s += preroll_left_out_s(path)
     if container.format.name == "avi" and video.average_rate:
         # FFmpeg fits the length to the file's size
         duration_s = max(duration_s, video.frames / float(video.average_rate))

@@ -46,8 +46,9 @@ class Index:
     complete: all of it was looked at, not the first `MAX_BOXES` only.
     begin_s: where a recording of a live stream begins, which counts from that stream's beginning or
     from 1970; 0 of every other film.
-    fragment_ends_s: when its last fragment ends, as media and by the edit list; None of a film
-    without fragments, or with one whose time is not known.
+    fragment_ends_s: when the last fragment of each picture and sound ends, as media and as it is
+    shown, by the track's number; empty of a film without fragments, or with one whose time is not
+    known.
     joined_at: the byte where another film begins that was joined to this one, as by `cat`. Players
     do not show it, and nothing here is said of it. None: there is none.
     """
@@ -102,17 +103,16 @@ class Index:
             if time is not None:
                 packet.pts = time
 
-    def _fragment_ends_s(self) -> tuple[float, float] | None:
-        ends_s = []
+    def _fragment_ends_s(self) -> dict[int, tuple[float, float]]:
+        ends_s = {}
         for track in self._tracks:
             if track.handlers & {b"vide", b"soun"} and track.scale:
                 last = track.fragments[-1] if track.fragments else None
                 if last is None or last.decode_time is None:
-                    return None
+                    return {}
                 end = last.decode_time + sum(int(run.durations.sum()) for run in last.runs)
-                ends_s.append((end / track.scale, (end - track.shift) / track.scale))
-        media_s, shown_s = zip(*ends_s, strict=True) if ends_s else ((), ())
-        return (max(media_s), max(shown_s)) if ends_s else None
+                ends_s[track.id] = end / track.scale, (last.shown_end - track.shift) / track.scale
+        return ends_s
 
     def _begin_s(self) -> float:
         if self.mapped or any(track.listed for track in self._tracks):

@@ -106,6 +106,18 @@ class Fragment:
     shown_time: int | None = None  # of its first sample, in ticks
     runs: list[SampleRun] = field(default_factory=list)  # in the order of their boxes
 
+    @property
+    def shown_end(self) -> int:
+        """When the last of its samples is no longer shown, in ticks, but for the edit list."""
+        ends = [self.decode_time or 0]
+        decode_time = ends[0]
+        for run in self.runs:
+            decode_times = decode_time + np.cumsum(run.durations)
+            if run.count:
+                ends.append(int((decode_times + run.offsets).max()))
+                decode_time = int(decode_times[-1])
+        return max(ends)
+
 
 @dataclass
 class TrackBoxes:

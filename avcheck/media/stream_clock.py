@@ -65,7 +65,7 @@ def stream_clock_of(container: InputContainer, path: Path) -> StreamClock:
     if container.format.name in _PACKED:
         return _packed_clock(path)
     index = index_of(path)
-    return StreamClock(index.begin_s, fragments=index.fragment_ends_s is not None)
+    return StreamClock(index.begin_s, fragments=bool(index.fragment_ends_s))
 
 
 def _packed_clock(path: Path) -> StreamClock:

@@ -53,6 +53,10 @@ class Programme:
     types: Mapping[int, int]
     packets: bytes = field(repr=False, compare=False, default=b"")
 
+    def is_part_of(self, other: Programme | None) -> bool:
+        """Whether the other lists all these streams; a writer may list one only when it comes."""
+        return other is not None and self.types.items() <= other.types.items()
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -132,13 +136,14 @@ class Survey:
     @property
     def opening(self) -> int:
         """Which of `tables` holds at the start of the file: the first that lists all its
-        programmes.
+        programmes, and all their streams.
         """
         opening = 0
         for number, following in enumerate(self.tables[1:], 1):
             now = self.tables[opening].programmes
             grows = all(
-                following.programmes.get(key) == programme for key, programme in now.items()
+                programme.is_part_of(following.programmes.get(key))
+                for key, programme in now.items()
             )
             if not grows or following.at > self.tables[0].at + _OPENING:
                 break

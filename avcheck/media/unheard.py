@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ _NOT_ASKED = frozenset({"mpeg", "mpegts"})
 
 _LOOK_S = 0.6  # of sound at a time; E-AC-3 has the longest bursts, .13 s
 _LOOKS = 100  # a minute, if the first shows data: it may be a leader, or crosstalk before a voice
-_SILENCE_S = 10.0  # of silence before the first, at most
+_SILENCE_S = 10.0  # of silence before the first, at most, and until each channel has sounded
+_QUIET = 0.003  # of full scale, its root mean square: an open input hums and hisses less
 _MOST = 0.5  # the share of a channel, in energy and in time, from which all of it is data
 _CROSSTALK = 0.01  # the energy of timecode that leaks into the next channel, at most: 20 dB less
 
@@ -78,19 +79,29 @@ def _unheard(source: Source, _: tuple[int | None, int | None]) -> Unheard | None
         codec = stream.codec_context.name
         is_exact = codec.startswith("pcm_") or codec in _LOSSLESS
         packets = packets_of(container, [stream], Tally(), source.retime)
+        kinds: dict[int, str] = {}
+        whole = data = np.zeros((2, 0))  # by channel, each in energy and in looks
+        has_sounded = was_loud = np.zeros(0, np.bool_)
+        heard_s = 0.0
         looks = _looks(decoded_frames(container, stream, Tally(), packets))
-        first = next(looks, None)
-        kinds = {} if first is None else _kinds(*first, is_exact)
-        if first is None or not kinds:
-            return None
-        channels = first[0].shape[1]
-        whole, data = np.zeros((2, 2, channels))  # each in energy and in looks
-        for samples, rate in chain([first], islice(looks, _LOOKS - 1)):
+        for samples, rate in islice(looks, _LOOKS):
+            if not heard_s:
+                whole, data = np.zeros((2, 2, samples.shape[1]))
+                has_sounded = np.zeros(samples.shape[1], np.bool_)
+                was_loud = ~has_sounded
             energy = _energy(samples)
             size = np.stack([energy, energy > 0])
             whole += size
-            for channel in _kinds(samples, rate, is_exact):
+            for channel, kind in _kinds(samples, rate, is_exact).items():
                 data[:, channel] += size[:, channel]
+                kinds.setdefault(channel, kind)
+            loud = energy > len(samples) * (_QUIET * _full_scale(samples)) ** 2
+            # What begins in the middle of a look is not recognised before the next
+            has_sounded |= loud & was_loud
+            was_loud = loud
+            heard_s += len(samples) / rate
+            if not kinds and (has_sounded.all() or heard_s > _SILENCE_S):
+                return None
     loudest = max((data[0, channel] for channel, kind in kinds.items() if kind == LTC), default=0.0)
     kept = tuple(
         (channel, kind)
@@ -98,7 +109,7 @@ def _unheard(source: Source, _: tuple[int | None, int | None]) -> Unheard | None
         if (data[:, channel] >= _MOST * whole[:, channel]).all()
         and not (kind == LTC and data[0, channel] < _CROSSTALK * loudest)
     )
-    return Unheard(kept, len(kept) == channels) if kept else None
+    return Unheard(kept, len(kept) == len(has_sounded)) if kept else None
 
 
 def _kinds(samples: _Samples, rate: int, is_exact: bool) -> dict[int, str]:
@@ -114,9 +125,13 @@ def _kinds(samples: _Samples, rate: int, is_exact: bool) -> dict[int, str]:
 
 def _energy(samples: _Samples) -> NDArray[np.float64]:
     """The energy of each channel, in squares of the samples' own units."""
-    values = np.nan_to_num(samples.astype(np.float64), posinf=0.0, neginf=0.0)
     with np.errstate(over="ignore"):
-        return np.asarray((values**2).sum(axis=0), np.float64)
+        return np.asarray((samples.astype(np.float64) ** 2).sum(axis=0), np.float64)
+
+
+def _full_scale(samples: _Samples) -> float:
+    """The largest value of samples, in their own units."""
+    return 1.0 if samples.dtype.kind == "f" else 2.0 ** (8 * samples.itemsize - 1)
 
 
 def _looks(frames: Iterator[AudioFrame]) -> Iterator[tuple[_Samples, int]]:
@@ -131,6 +146,8 @@ def _looks(frames: Iterator[AudioFrame]) -> Iterator[tuple[_Samples, int]]:
         if not channels or form not in (None, (len(channels), rate, channels[0].dtype)):
             break
         samples = np.stack(channels, axis=1)
+        if samples.dtype.kind == "f":  # damaged ones may be no number at all
+            samples = np.nan_to_num(samples, posinf=0.0, neginf=0.0)
         if form is None and not samples.any():
             silent += len(samples)
             if silent > _SILENCE_S * rate:

@@ -19,20 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avcheck import render
 from avcheck.batch.base import Limits
 from avcheck.batch.remote import Location
-from avcheck.batch.run import CheckerMaker, FileChecker, check_many, load_checker
+from avcheck.batch.run import CheckerMaker, check_many
 from avcheck.record.report import BUG, Report
 from avcheck.settings import CheckSettings
-from tests.support import decode_scan, guard, hostile
+from tests.support import guard, hostile
 from tests.support.clips import make_clip
+from tests.support.guarded import FILM, guarded_checker, guarded_decoder
 from tests.support.mutations import make_seeds, mutant
 
 ROOT = Path(__file__).parents[2]
@@ -44,51 +44,7 @@ COMMAND_LINE = "from tests.support import decode_scan; decode_scan.command()"
 EXIT_CODES = {0, 1, 2}  # 3 would be a bug
 
 
-SOUNDS = {".wav", ".flac", ".mp3", ".aiff"}  # checked with the picture of `FILM`
-FILM = "film.dat"
-
-
 # -- running ---------------------------------------------------------------------------------------
-
-
-class WithFilm:
-    """Checks a sound file as the sound of the good film that lies next to it."""
-
-    def __init__(self, checker: FileChecker) -> None:
-        self._checker = checker
-
-    def check_tracks(
-        self,
-        path: str | Path,
-        settings: CheckSettings,
-        on_progress: Callable[[float], None] | None = None,
-    ) -> tuple[Report, ...]:
-        """The report of the file, or of the film with it."""
-        path = Path(path)
-        if path.suffix not in SOUNDS:
-            return self._checker.check_tracks(path, settings, on_progress)
-        settings = replace(settings, audio=(path,))
-        (report,) = self._checker.check_tracks(path.with_name(FILM), settings, on_progress)
-        return (replace(report, path=str(path)),)
-
-
-def guarded_decoder(settings: CheckSettings, threads: int) -> FileChecker:
-    """What a worker does with a case: decode it and cut it into blocks. It loads no neural network,
-    and may not use the internet.
-    """
-    warnings.simplefilter("error", RuntimeWarning)  # a NaN that numpy warns of is a bug as well
-    if guard.AVAILABLE:
-        guard.forbid_network()
-    return WithFilm(decode_scan.make_checker(settings, threads))
-
-
-def guarded_checker(settings: CheckSettings, threads: int) -> FileChecker:
-    """The same with a whole check."""
-    warnings.simplefilter("error", RuntimeWarning)
-    checker = load_checker(settings, 1)
-    if guard.AVAILABLE:
-        guard.forbid_network()
-    return WithFilm(checker)
 
 
 @dataclass
