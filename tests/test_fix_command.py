@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.media import open_media
 from avcheck.rates import SAMPLE_RATE
 from avcheck.record.report import Stretch
+from avcheck.render.text import printable
 from tests.support.clock_media import copied
 from tests.support.films import noise, tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured, never, packets, place, place_ms
@@ -38,6 +40,9 @@ NAMES = [
     "$HOME `x`.mp4",
     "http:x.mp4",
     "new\nline.mp4",
+    "red\x1b[31m 100%'\\.mp4",
+    "left\u202eright ü.mp4",
+    *([os.fsdecode(b"\xff\xfe.mp4")] if sys.platform == "linux" else []),
 ]
 
 AAC: dict[str, Any] = {"vcodec": "libx264", "acodec": "aac"}
@@ -74,6 +79,7 @@ def run(outcome: Outcome, folder: Path) -> None:
         "stdin": subprocess.DEVNULL,
         "capture_output": True,
         "text": True,
+        "errors": "replace",  # a name need not be UTF-8
     }
     done = subprocess.run(["sh", "-c", line], timeout=60, check=False, **shell)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -198,14 +204,16 @@ def test_chapters_stay_with_the_pictures_and_titles_with_their_tracks(
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_any_name_goes_through_a_shell(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tiles(tmp_path / "film.mp4").rename(name)
     target = Path(f"{name[:-4]} made.mp4")
-    run(planned(Path(name), target, 120), tmp_path)
+    planned_line = planned(Path(name), target, 120)
+    assert planned_line.command == printable(planned_line.command or "")
+    run(planned_line, tmp_path)
     assert place_ms(target, 2.0) - place_ms(Path(name), 2.0) == pytest.approx(120, abs=1)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
@@ -22,6 +21,7 @@ from avcheck.media import open_media
 from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS, clock_of, open_container
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
+from avcheck.text.shell import shell_line
 
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
@@ -94,7 +94,7 @@ def joining_line(picture: Path, sound: Path) -> str:
         words.append("-copyts")  # or ffmpeg begins each file at a time of its own choice
     for path, offset_s in zip((picture, sound), offsets_s, strict=True):
         words += [*_later(offset_s), "-i", _file(path)]
-    return shlex.join([*words, "-map", "0:V", "-map", "1:a", "-c", "copy", joined])
+    return shell_line([*words, "-map", "0:V", "-map", "1:a", "-c", "copy", joined])
 
 
 def _joined_at(picture: Path, sound: Path) -> tuple[Fraction, Fraction]:
@@ -168,7 +168,7 @@ class _Line:
             words += ["-strict", "experimental"]
         for option, value in self._plan.options.items():
             words += [f"-{option}", value]
-        return shlex.join([*words, _file(target)])
+        return shell_line([*words, _file(target)])
 
     def _input(self, later_s: Fraction) -> list[str]:
         words = _later(later_s)
