@@ -250,7 +250,7 @@ def test_without_the_library_it_is_said_what_to_install(
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     assert main(["watch", str(inbox), "--once"]) == 2
     said = capsys.readouterr().err
-    assert "pip install watchfiles, or use `avcheck watch --poll`" in said
+    assert "needs watchfiles (`pip install watchfiles`), or give --poll" in said
     assert "none checked" not in said
     assert once(inbox) == 0  # by looking
 
