@@ -250,7 +250,7 @@ def test_without_the_library_it_is_said_what_to_install(
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     assert main(["watch", str(inbox), "--once"]) == 2
     said = capsys.readouterr().err
-    assert "needs watchfiles (`pip install watchfiles`), or give --poll" in said
+    assert "without watchfiles use `avcheck watch --poll`, or: pip install watchfiles" in said
     assert "none checked" not in said
     assert once(inbox) == 0  # by looking
 

@@ -385,7 +385,7 @@ def _notified(plan: WatchPlan, on_step: Callable[[str], None]) -> Iterator[threa
         import watchfiles
     except ImportError as error:
         raise UsageError(
-            "avcheck watch needs watchfiles (`pip install watchfiles`), or give --poll"
+            "without watchfiles use `avcheck watch --poll`, or: pip install watchfiles"
         ) from error
 
     def listen() -> None:
