@@ -173,6 +173,8 @@ def test_show_tells_saved_results_as_the_check_did(clips: Path, capsys: Capture)
         (b"\x00\x00\x00\x18ftypmp42", "not UTF-8 text"),
         (b"\xff\xfe\n", "not UTF-8 text"),
         (b"notes", "not JSON"),
+        (b"{\n", "a JSON document, not a record a line; save records as jsonl"),
+        (b"[\n", "a JSON document, not a record a line; save records as jsonl"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_in_our_words(

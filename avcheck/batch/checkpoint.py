@@ -289,6 +289,10 @@ class Merged:
                     yield _record_at(file, start, path)
 
 
+# What begins with a bracket alone: records laid out for reading, as `json` gives them
+_DOCUMENT = "a JSON document, not a record a line; save records as jsonl"
+
+
 @dataclass(frozen=True)
 class _Line:
     number: int  # from 1
@@ -315,7 +319,7 @@ def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
         except UnicodeDecodeError:  # JSON guessed the wrong encoding
             problem = "not UTF-8 text"
         except (json.JSONDecodeError, RecursionError):
-            problem = "not JSON"
+            problem = _DOCUMENT if raw.strip() in (b"{", b"[") else "not JSON"
         except ValueError as error:
             problem = str(error)[:100]
         if raw.strip():
