@@ -170,11 +170,11 @@ def watch(
 
     never_compile()
     keep_memory()
-    left = 0
+    unmoved = 0
     with Output("text", quiet=quiet, detailed=False) as output, _leases():
         try:
             with _terminated():
-                left = watch_folder(
+                unmoved = watch_folder(
                     plan,
                     settings,
                     limits,
@@ -192,7 +192,7 @@ def watch(
                 complain(render.summary(output.verdicts), prefix="")
     if output.has_bug:
         raise typer.Exit(ExitCode.BUG)
-    raise typer.Exit(ExitCode.NOT_JUDGED if left else ExitCode.OK)
+    raise typer.Exit(ExitCode.NOT_JUDGED if unmoved else ExitCode.OK)
 
 
 def _folders(

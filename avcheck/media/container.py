@@ -367,11 +367,11 @@ def origin_s_of(container: InputContainer) -> float:
 
 
 def _end_of_fragments_s(container: InputContainer, index: Index) -> float | None:
-    """When the last fragments of an mp4 end, in seconds; None if FFmpeg's lengths are others, as
-    those of a header that says how long the whole film is.
+    """When the last fragments of an mp4 end, in seconds; None if FFmpeg did not go by them, because
+    a header says how long the film is.
 
-    FFmpeg takes the end of a track's last fragment for its length: it adds the time at which a
-    track begins once more, and leaves the edit list out.
+    FFmpeg takes the end of a track's last fragment for the track's length. So it leaves the edit
+    list out, and counts the time before a late track twice.
     """
     ends_s = index.fragment_ends_s
     lengths_s = {
@@ -393,8 +393,8 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
         index, media_end_s = index_of(path), duration_s + (container.start_time or 0) / av.time_base
         if index.end_s is None:
             duration_s = min(duration_s, media_end_s)
-            shown_s = _end_of_fragments_s(container, index)
-            duration_s = duration_s if shown_s is None else shown_s
+            end_s = _end_of_fragments_s(container, index)
+            duration_s = duration_s if end_s is None else end_s
         else:
             duration_s = (
                 index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))

@@ -108,7 +108,7 @@ class Fragment:
 
     @property
     def shown_end(self) -> int:
-        """When the last of its samples is no longer shown, in ticks, but for the edit list."""
+        """When its last sample ends, in ticks, before the edit list moves it."""
         ends = [self.decode_time or 0]
         decode_time = ends[0]
         for run in self.runs:

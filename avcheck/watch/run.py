@@ -104,7 +104,7 @@ def watch(
             journal.add(report)
             on_report(report)
             folder.finish(report)
-        return folder.left
+        return folder.unmoved
 
 
 def steps_of(journal: Path) -> Path:
@@ -172,7 +172,7 @@ class _Folder:
             self._steps.end(begun.key)
 
     @property
-    def left(self) -> int:
+    def unmoved(self) -> int:
         """How many files could not be moved or linked so far."""
         return len(self._again_s)
 
