@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from avcheck.verdict.fast_drift import fast_drift
+from avcheck.verdict.fast_drift import MOST_LIKELY, fast_drift
 from avcheck.verdict.posterior import Curve
 from avcheck.verdict.sure_course import likeliest_change
 from tests.support.curves import PLAIN, SHIFTS, Array, bump, curve, verdict
@@ -89,6 +89,26 @@ def test_sound_that_goes_with_nothing_does_not_drift(seed: int) -> None:
 
 def test_one_offset_is_no_fast_drift() -> None:
     assert chance(film(60, 0.0, start_ms=-200.0)) < 1e-3
+
+
+def test_lines_that_cannot_beat_a_steady_title_are_not_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    likeliest = fast_drift(film(120, PAL, height=1000.0), PLAIN)
+    assert likeliest is not None
+    assert likeliest.near <= MOST_LIKELY
+    steady = film(120, 0.0)
+    expected = likeliest_change(steady, PLAIN)
+    tried: list[int] = []
+    monkeypatch.setattr(
+        "avcheck.verdict.sure_course.fast_drift", lambda curves, _: tried.append(len(curves))
+    )
+    change = likeliest_change(steady, PLAIN)
+    assert tried == []
+    assert change is not None and expected is not None
+    assert change[1] == pytest.approx(expected[1], abs=1e-4)
+    likeliest_change(film(30, 0.0), PLAIN)
+    assert tried == [3]
 
 
 def chance(curves: list[Curve]) -> float:

@@ -117,7 +117,6 @@ class Mixer:
         self._window: int | None = None
         self._frames: list[AudioFrame] = []
         self._values = 0
-        self._power = np.zeros((self._channels, self._channels))
         self._channel: int | None = None  # taken alone in the last window
         self._begun = False  # there was a window before
 
@@ -133,17 +132,12 @@ class Mixer:
         self._window = window
         self._frames.append(frame)
         self._values += frame.samples * self._channels
-        samples = self._samples(frame).astype(np.float32)
-        if frame.format.name.startswith("u8"):
-            samples -= 128
-        with np.errstate(all="ignore"):  # NaN is counted later
-            self._power += samples @ samples.T
 
     def rest(self, tally: Tally) -> Iterator[AudioFrame]:
         """The frames of the window so far."""
         if self._weights is None:
             return
-        channel = channel_instead(self._weights, self._power)
+        channel = channel_instead(self._weights, self._power())
         fade = round(FADE_S * self._rate) if self._begun and channel != self._channel else 0
         done = 0
         for frame in self._frames:
@@ -155,10 +149,24 @@ class Mixer:
         if channel is not None:
             tally.one_channel_s += done / self._rate
         self._frames, self._values, self._channel, self._begun = [], 0, channel, True
-        self._power[:] = 0
+
+    def _power(self) -> NDArray[np.float64]:
+        """The sum of products of the channels' samples over the window, (C, C)."""
+        if not self._frames:
+            return np.zeros((self._channels, self._channels))
+        with np.errstate(all="ignore"):  # NaN is counted later
+            samples = np.concatenate(list(map(self._samples, self._frames)), 1, dtype=np.float32)
+            if self._frames[0].format.name.startswith("u8"):
+                samples -= 128
+            # Not `@`: the threads of a BLAS would spin for a while on the decoder's core
+            power: NDArray[np.float32] = np.einsum("an,bn->ab", samples, samples)
+        return power.astype(np.float64)
 
     def _samples(self, frame: AudioFrame) -> NDArray[Any]:
         """Its samples as (C, n), in their own type."""
+        # `to_ndarray` takes six times as long, and is left for forms that are not read by hand
+        if channels := samples_of(frame):
+            return np.array(channels)
         values = frame.to_ndarray()
         return values if frame.format.is_planar else values.reshape(-1, self._channels).T
 

@@ -76,12 +76,12 @@ class BeepFinder:
             self._rest = np.zeros(_LAGS, np.float32)
         samples = np.concatenate([self._rest, sound.samples])
         whole = (len(samples) - _LAGS) // _STEP * _STEP
-        now = samples[_LAGS : _LAGS + whole]
         by_lag = [
-            (now * samples[_LAGS - lag : _LAGS - lag + whole]).reshape(-1, _STEP).sum(axis=1)
+            samples[_LAGS - lag : _LAGS - lag + whole].reshape(-1, _STEP)
             for lag in range(_LAGS + 1)
         ]
-        self._products[-1].append(np.stack(by_lag, axis=1))
+        products = [np.einsum("ts,ts->t", by_lag[0], earlier) for earlier in by_lag]
+        self._products[-1].append(np.stack(products, axis=1))
         self._rest, self._end_s = samples[whole:], sound.end_s
 
     def beeps(self) -> Beeps:
@@ -137,13 +137,8 @@ def _beeps(run: _Run) -> list[Beep]:
     if len(level) <= plateau:
         return []
     # Before a file there is quiet
-    padded = np.concatenate([np.zeros(before, np.float32), level])
-    loudest_before = np.lib.stride_tricks.sliding_window_view(padded, before)[: len(level)].max(
-        axis=1
-    )
-    ahead = np.lib.stride_tricks.sliding_window_view(np.pad(level, (0, plateau)), plateau + 1).max(
-        axis=1
-    )
+    loudest_before = _loudest(np.pad(level, (before, 0)), before)[: len(level)]
+    ahead = _loudest(np.pad(level, (0, plateau)), plateau + 1)
     least = 10 ** (_LEAST_DB / 20)
     rises = (ahead >= least) & (
         ahead >= 10 ** (_RISE_DB / 20) * np.maximum(loudest_before, 10 ** (_FLOOR_DB / 20))
@@ -172,6 +167,15 @@ def _beeps(run: _Run) -> list[Beep]:
                 )
             )
     return beeps
+
+
+def _loudest(level: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """The largest of every `width` values in a row, (T,) -> (T - width + 1,)."""
+    most, reach = level, 1
+    while reach < width:  # in steps that double: a window a value would take ten times as long
+        step = min(reach, width - reach)
+        most, reach = np.maximum(most[:-step], most[step:]), reach + step
+    return most
 
 
 def _purity(products: NDArray[np.float64]) -> float:

@@ -39,6 +39,8 @@ _MOST_SEGMENTS = 6  # nearest to the moment that lines are tried at
 # Least logarithm of how much likelier a line makes a file than no match does: below it no line can
 # be sure, as there are so many
 _LEAST_LIKELY = 7.5
+# Largest logarithm of the same, however well lines fit, with their chance beforehand
+MOST_LIKELY = _MOST_SEGMENTS * math.log(MOST_TELLING) + math.log(FILE_MATCHES * FAST)
 _NEAR_FRAMES = 4.0  # lines that lie this near to each other at both ends say the same
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from avcheck.record.report import FRAME_MS, Segment, Stretch
 from avcheck.verdict.course import SCATTER_MS, Course, follow, jumping_at
-from avcheck.verdict.fast_drift import FAST, fast_drift
+from avcheck.verdict.fast_drift import FAST, MOST_LIKELY, fast_drift
 from avcheck.verdict.jumps import JUMPS, likeliest_jump
 from avcheck.verdict.posterior import (
     FILE_MATCHES,
@@ -27,6 +27,7 @@ from avcheck.verdict.posterior import (
 )
 
 LEAST_USEFUL_S = 2  # of moving pictures and sound, for an offset
+_NEVER = 1e-4  # a chance too small to look for fast drifts, which takes half of a verdict's time
 _LEAST_TOGETHER = 2  # sure segments that agree, of a stretch between two others
 
 
@@ -77,15 +78,14 @@ def likeliest_change(
     """The likeliest jump or fast drift, and how likely it is beside all others, all constant
     offsets and no match.
     """
-    guesses = [
-        each
-        for each in (likeliest_jump(curves, calibration), fast_drift(curves, calibration))
-        if each is not None
-    ]
-    if not guesses:
-        return None
     steady = log_likelihood([evidence(each, calibration) for each in curves], calibration)
     steady += math.log(FILE_MATCHES * (1 - JUMPS - FAST) / len(steady))
+    tried = [likeliest_jump(curves, calibration)]
+    if MOST_LIKELY > float(np.logaddexp.reduce(steady)) + math.log(_NEVER):
+        tried.append(fast_drift(curves, calibration))
+    guesses = [each for each in tried if each is not None]
+    if not guesses:
+        return None
     logs = [*(each.every for each in guesses), *steady, math.log(1 - FILE_MATCHES)]
     best = max(guesses, key=lambda each: each.near)
     return best.course, min(1.0, math.exp(best.near - np.logaddexp.reduce(logs)))
