@@ -17,6 +17,7 @@ from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import MediaError, UsageError
 from avcheck.machine.files import unfinished, why_not_new
 from avcheck.record.markers import TitleClock
+from avcheck.record.report import USUAL_REACH_S
 from avcheck.render import printable
 from avcheck.settings import CheckSettings, Time, only_track, seconds_of, time_of
 from avcheck.text.times import clock
@@ -48,6 +49,7 @@ def evidence(
     audio: opt.Audio = None,
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
+    reach: opt.Reach = USUAL_REACH_S,
     device: opt.Device = "auto",
     model: opt.Model = None,
     force: Annotated[
@@ -91,6 +93,7 @@ def evidence(
         audio_tracks=only_track(audio_track),
         audio=() if audio is None else (audio,),
         video_track=video_track,
+        reach_s=reach,
         detail=True,
     )
     # A slip shows before the title is checked

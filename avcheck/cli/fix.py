@@ -21,7 +21,7 @@ from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.fix.repair import Check
-    from avcheck.record.report import Report
+    from avcheck.record.report import USUAL_REACH_S, Report
 
 # A file that is out of sync and was not fixed exits with 1, as it does in `avcheck check`.
 _CODES = {
@@ -63,6 +63,7 @@ def fix(
     audio: Annotated[Path | None, opt.option("--audio", hidden=True)] = None,
     video_track: opt.VideoTrack = None,
     sample: opt.Sample = False,
+    reach: opt.Reach = USUAL_REACH_S,
     device: opt.Device = "auto",
     model: opt.Model = None,
     preset: opt.Preset = None,
@@ -118,6 +119,7 @@ def fix(
         device=device,
         model=model,
         sample=PROBES if sample else None,
+        reach_s=reach,
     )
 
     from avcheck.fix.repair import FixSettings, fix_file

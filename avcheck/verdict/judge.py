@@ -263,6 +263,15 @@ def obstacle(curves: Sequence[Curve]) -> Reason | None:
     return None
 
 
+def no_match(searched_s: float) -> Reason:
+    """Why a file is undecidable that shows no match at any shift so far."""
+    text = (
+        f"nothing in the picture goes with the sound at any shift within {searched_s:g} s "
+        "(voice-over, music, or another sound track?)"
+    )
+    return Reason("no_match", text)
+
+
 def _why_unsure(
     curves: Sequence[Curve], whole: Estimate, needed: float, calibration: Calibration
 ) -> Reason:
@@ -274,11 +283,7 @@ def _why_unsure(
         np.mean([posterior(evidence(item, calibration), calibration)[1] for item in curves])
     )
     if none > 0.5:
-        text = (
-            "nothing in the picture goes with the sound at any shift within 2 s (voice-over, "
-            "music, or another sound track?)"
-        )
-        return Reason("no_match", text)
+        return no_match(float(curves[0].shifts.max()) * FRAME_MS / 1000)
     return Reason("ambiguous", f"several offsets fit about equally well ({numbers})")
 
 
