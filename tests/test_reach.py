@@ -47,8 +47,8 @@ def test_an_offset_far_away_has_to_be_surer() -> None:
         far = Search(90, sure(3000.0, confidence), 30.0)
         return chosen(Search(-90, NOTHING, 0.0), Search(0, NOTHING, 1.0), far)
 
-    assert beside_nothing(0.981) == (90, sure(3000.0, 0.981))
-    later, judgement = beside_nothing(0.979)
+    assert beside_nothing(0.991) == (90, sure(3000.0, 0.991))
+    later, judgement = beside_nothing(0.989)
     assert (later, judgement.verdict, judgement.offset_ms) == (0, "undecidable", None)
     assert judgement.reason is not None
     assert "at any shift within 5.6 s" in judgement.reason

@@ -276,7 +276,7 @@ def _why_unsure(
     curves: Sequence[Curve], whole: Estimate, needed: float, calibration: Calibration
 ) -> Reason:
     numbers = f"confidence {confidence_text(whole.confidence)}, {confidence_text(needed)} needed"
-    if whole.confidence >= calibration.decide:
+    if whole.confidence >= needed_confidence(SHORT_S, calibration):
         text = f"too short to be sure of an offset ({numbers} under {SHORT_S:g} s)"
         return Reason("too_short", text)
     none = float(
