@@ -14,7 +14,7 @@ from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
-from avcheck.errors import MediaError, UsageError
+from avcheck.errors import MediaError, UsageError, why_not_written
 from avcheck.machine.files import unfinished, why_not_new
 from avcheck.record.markers import TitleClock
 from avcheck.render import printable
@@ -105,7 +105,7 @@ def evidence(
         make_film(report, span, partial, audio=audio)
         partial.replace(target)
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {target}: {why_not_written(error)}") from error
     finally:
         partial.unlink(missing_ok=True)
     complain(
