@@ -48,6 +48,8 @@ def evidence(
     audio: opt.Audio = None,
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
+    program: opt.Program = None,
+    thorough: opt.Thorough = False,
     device: opt.Device = "auto",
     model: opt.Model = None,
     force: Annotated[
@@ -91,6 +93,8 @@ def evidence(
         audio_tracks=only_track(audio_track),
         audio=() if audio is None else (audio,),
         video_track=video_track,
+        program=program,
+        thorough=thorough,
         detail=True,
     )
     # A slip shows before the title is checked

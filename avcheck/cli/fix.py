@@ -63,6 +63,7 @@ def fix(
     audio: Annotated[Path | None, opt.option("--audio", hidden=True)] = None,
     video_track: opt.VideoTrack = None,
     sample: opt.Sample = False,
+    thorough: opt.Thorough = False,
     device: opt.Device = "auto",
     model: opt.Model = None,
     preset: opt.Preset = None,
@@ -118,6 +119,7 @@ def fix(
         device=device,
         model=model,
         sample=PROBES if sample else None,
+        thorough=thorough,
     )
 
     from avcheck.fix.repair import FixSettings, fix_file

@@ -100,9 +100,8 @@ class Opened:
     sound_seams_are: SeamKind = "clock"  # what meets there
     # How long after the pictures such a file begins by their timecodes; it begins with them
     timecode_ahead_s: float | None = None
-    # Whether more files were joined in it, or in a separate sound file, than are told apart
-    too_many_files: bool = False
-    too_many_sounds: bool = False
+    too_many_files: bool = False  # whether more were joined in it than are told apart
+    too_many_sounds: bool = False  # the same of a separate sound file
     unheard: Unheard | None = None  # channels that hold timecode or data in place of sound
 
 
