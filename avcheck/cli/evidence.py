@@ -127,10 +127,16 @@ def _time_s(time: Time, file: Path, settings: CheckSettings) -> float | None:
     with suppress(MediaError):
         with open_sound(file, settings, sounds_of(file, settings)[0]) as media:
             info = media.info
-        time_s = TitleClock.of(info.picture_facts).time_s(time) if isinstance(time, str) else time
+        if not isinstance(time, str):
+            if info.duration_s is not None:
+                require_inside(time, info.duration_s)
+            return time
+        title = TitleClock.of(info.picture_facts)
+        time_s = title.time_s(time)
         if time_s is None:
             raise UsageError(f"no picture of the title can have the timecode {time}")
-        if info.duration_s is not None:
-            require_inside(time_s, info.duration_s)
+        if info.duration_s is not None and not 0 <= time_s < info.duration_s:
+            ends = f"from {title.text(title.first_s)} to {title.text(info.duration_s)}"
+            raise UsageError(f"must lie in the title, {ends}, not {time}", "at_s")
         return time_s
     return None
