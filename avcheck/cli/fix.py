@@ -64,6 +64,7 @@ def fix(
     video_track: opt.VideoTrack = None,
     sample: opt.Sample = False,
     reach: opt.Reach = USUAL_REACH_S,
+    thorough: opt.Thorough = False,
     device: opt.Device = "auto",
     model: opt.Model = None,
     preset: opt.Preset = None,
@@ -120,6 +121,7 @@ def fix(
         model=model,
         sample=PROBES if sample else None,
         reach_s=reach,
+        thorough=thorough,
     )
 
     from avcheck.fix.repair import FixSettings, fix_file

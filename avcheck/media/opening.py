@@ -41,7 +41,7 @@ from avcheck.media.container import (
     first_sound_s_of,
     open_container,
 )
-from avcheck.media.joined import joined_layout
+from avcheck.media.joined import are_too_many, joined_layout
 from avcheck.media.mp4 import index_of
 from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
@@ -100,6 +100,8 @@ class Opened:
     sound_seams_are: SeamKind = "clock"  # what meets there
     # How long after the pictures such a file begins by their timecodes; it begins with them
     timecode_ahead_s: float | None = None
+    too_many_files: bool = False  # whether more were joined in it than are told apart
+    too_many_sounds: bool = False  # the same of a separate sound file
     unheard: Unheard | None = None  # channels that hold timecode or data in place of sound
 
 
@@ -115,7 +117,7 @@ def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:
 def open_film(path: Path, wanted: StreamsWanted) -> Opened:
     """Open a video file, and find its first picture and its first sound. Raises as `open_media`."""
     with ExitStack() as stack:
-        container = stack.enter_context(open_container(path, VIDEO_FORMATS))
+        container = opened = stack.enter_context(open_container(path, VIDEO_FORMATS))
         survey = survey_of(container, path, wanted.program)
         chosen = choose_streams(container, path, survey, wanted)
         video, audio = chosen.video, chosen.audio
@@ -189,6 +191,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
             joined_bytes(path),
+            too_many_files=survey is None and are_too_many(path, opened),
             unheard=unheard_channels(sound_source, container),
         )
 

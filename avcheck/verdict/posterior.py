@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.reading.blocks import BLOCK_S
 from avcheck.record.report import FRAME_MS
 
 # Confidence is the chance that the offset is right within this many frames (80 ms)
@@ -176,7 +177,10 @@ def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
 
     The best of K windows is K times as likely to match by chance, and says that much less.
     """
-    weighed = weigh_up(curve.score, curve.match, curve.end_s - curve.start_s, calibration)
+    # As long as what could be compared, and a block of which less than half could be
+    compared = int(np.isfinite(curve.block_score).sum(axis=0).max(initial=0))
+    seconds = min(curve.end_s - curve.start_s, (compared + 1) * BLOCK_S)
+    weighed = weigh_up(curve.score, curve.match, seconds, calibration)
     return weighed - calibration.temperature * math.log(curve.chosen_from)
 
 
