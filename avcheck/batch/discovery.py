@@ -19,7 +19,7 @@ from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
 from avcheck.record.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
-from avcheck.text.plain_text import NOT_REGULAR
+from avcheck.text.plain_text import ANNEX_POINTER, NOT_REGULAR, is_annex_link, stand_in
 
 # What a directory is searched for. A file given by name is checked whatever its suffix.
 MEDIA_SUFFIXES = frozenset(
@@ -275,7 +275,7 @@ def _search(
             if problem:
                 refuse(path, name, problem, code)
             elif not stat.S_ISREG(mode) or (
-                path.suffix.lower() in _ALSO_TYPESCRIPT and _is_text(path)
+                path.suffix.lower() in _ALSO_TYPESCRIPT and _is_typescript(path)
             ):
                 continue
             elif path.is_symlink() and not _lies_in(path, inside):
@@ -304,11 +304,11 @@ def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
     try:
         return path.stat().st_mode, None, "other"
     except FileNotFoundError:
-        return (
-            (0, "this link leads to nothing; mend or remove it", "missing")
-            if path.is_symlink()
-            else _MISSING
-        )
+        if not path.is_symlink():
+            return _MISSING
+        if is_annex_link(path):
+            return 0, ANNEX_POINTER, "missing"
+        return 0, "this link leads to nothing; mend or remove it", "missing"
     except OSError as error:
         why = error.strerror or str(error)
         return 0, f"the file cannot be read ({why}); check its name and permissions", "unreadable"
@@ -316,13 +316,14 @@ def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
         return 0, "no file can have this name: it holds a NUL", "missing"
 
 
-def _is_text(path: Path) -> bool:
-    """Whether a file starts like text: MPEG transport streams share their suffix with
-    TypeScript.
+def _is_typescript(path: Path) -> bool:
+    """Whether a file with a suffix of MPEG transport streams is a program: text, and none that
+    stands in the place of a video.
     """
     try:
         with path.open("rb") as file:
             head = file.read(1024)
     except OSError:
         return False  # the check itself will say what is wrong
-    return bool(head) and all(8 < byte < 0xF8 for byte in head)
+    is_text = bool(head) and all(8 < byte < 0xF8 for byte in head)
+    return is_text and stand_in(head) is None
