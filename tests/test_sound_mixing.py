@@ -227,11 +227,11 @@ def test_a_window_of_many_channels_ends_early(monkeypatch: pytest.MonkeyPatch) -
     frames = cancelling(12)
     mixer = Mixer(frames[0], 0.0, named=True)
     held, given = [], 0
-    for number, frame in enumerate(frames):
-        given += len(list(mixer.push(frame, Tally())))
-        held.append(number + 1 - given)
-    assert max(held) == 4  # the one that goes beyond is held too
-    assert given + len(list(mixer.rest(Tally()))) == len(frames)
+    for number, frame in enumerate(frames, 1):
+        given += sum(out.samples for out in mixer.push(frame, Tally()))
+        held.append(number * 1000 - given)
+    assert max(held) == 4000  # the one that goes beyond is held too
+    assert given + sum(out.samples for out in mixer.rest(Tally())) == 12_000
 
 
 # -- the rule --------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ LEAST_SHARE = 0.1
 
 FADE_S = 0.02
 
+_MONO_S = 0.25  # a window of sound that needs no mixing
+
 _RESAMPLED_MOST = 64  # channels; a master of Dolby Atmos has 128
 
 _KINDS: dict[str, type[np.generic]] = {
@@ -94,19 +96,24 @@ def channel_instead(weights: NDArray[np.float64], power: NDArray[np.float64]) ->
 
 
 class Mixer:
-    """Passes on the frames of one run of sound in their own format; where channels cancel, all of
-    them become one. No frame is planar with more than seven channels (`sound`).
+    """Passes on the frames of one run of sound in their own format, those of a window as one, which
+    the resampler takes in a third of the time; where channels cancel, all of them become one.
+    Channels without known positions become their mean. No frame is planar with more than seven
+    channels (`sound`).
     """
 
     def __init__(self, frame: AudioFrame, start_s: float, named: bool) -> None:
         """A run whose first frame is `frame`, at `start_s`. `named`: the channels have positions,
-        by which they are mixed.
+        by which they are mixed;
+            without, frames are packed floats, and are averaged.
         """
         self._layout = frame.layout.name
+        self._format = frame.format
         self._channels = frame.layout.nb_channels
         self._rate = frame.sample_rate
         self._start_s = start_s
         self._taken = 0
+        self._named = named
         self._weights = None
         if self._channels > 1:
             self._weights = (
@@ -114,53 +121,77 @@ class Mixer:
                 if named
                 else np.full(self._channels, 1 / self._channels)
             )
+        self._window_s = _MONO_S if self._weights is None else WINDOW_S
         self._window: int | None = None
-        self._frames: list[AudioFrame] = []
-        self._values = 0
+        self._parts: list[NDArray[Any]] = []  # of the window so far, (C, n)
+        self._values = 0  # in them
         self._channel: int | None = None  # taken alone in the last window
         self._begun = False  # there was a window before
 
     def push(self, frame: AudioFrame, tally: Tally) -> Iterator[AudioFrame]:
-        """Take a frame, and give the frames of a window that it completes."""
-        if self._weights is None:
-            yield frame
-            return
-        window = math.floor((self._start_s + self._taken / self._rate) / WINDOW_S + 1e-6)
+        """Take a frame, and give the window that it completes."""
+        window = math.floor((self._start_s + self._taken / self._rate) / self._window_s + 1e-6)
         self._taken += frame.samples
         if self._window is not None and (window != self._window or self._values > MOST_VALUES):
             yield from self.rest(tally)
-        self._window = window
-        self._frames.append(frame)
+        self._window, self._format = window, frame.format
+        self._parts.append(self._samples(frame))
         self._values += frame.samples * self._channels
 
     def rest(self, tally: Tally) -> Iterator[AudioFrame]:
-        """The frames of the window so far."""
-        if self._weights is None:
+        """The window so far."""
+        if not self._values:
             return
-        channel = channel_instead(self._weights, self._power())
-        fade = round(FADE_S * self._rate) if self._begun and channel != self._channel else 0
-        done = 0
-        for frame in self._frames:
-            if channel is None and done >= fade:
-                yield frame
-            else:
-                yield self._alone(frame, channel, fade, done)
-            done += frame.samples
-        if channel is not None:
-            tally.one_channel_s += done / self._rate
-        self._frames, self._values, self._channel, self._begun = [], 0, channel, True
+        samples = np.concatenate(self._parts, axis=1)
+        if self._weights is not None:
+            samples = self._without_cancelling(samples, self._weights, tally)
+        window = self._frame(samples)
+        window.sample_rate = self._rate
+        self._parts, self._values = [], 0
+        yield window
 
-    def _power(self) -> NDArray[np.float64]:
-        """The sum of products of the channels' samples over the window, (C, C)."""
-        if not self._frames:
-            return np.zeros((self._channels, self._channels))
+    def _frame(self, samples: NDArray[Any]) -> AudioFrame:
+        if not self._named:  # the resampler refuses to mix such channels
+            with np.errstate(invalid="ignore", over="ignore"):  # NaN is counted later
+                mean = samples.mean(axis=0, dtype=np.float32, keepdims=True)
+            return AudioFrame.from_ndarray(mean, "flt", "mono")
+        values = samples if self._format.is_planar else samples.T.reshape(1, -1)
+        values = np.ascontiguousarray(values)
+        return AudioFrame.from_ndarray(values, self._format.name, self._layout)
+
+    def _without_cancelling(
+        self, samples: NDArray[Any], weights: NDArray[np.float64], tally: Tally
+    ) -> NDArray[Any]:
+        """A window (C, n); if its channels would cancel in the mix, all hold one of them."""
+        channel = channel_instead(weights, self._power(samples))
+        mixed = samples if channel is None else np.broadcast_to(samples[channel], samples.shape)
+        if self._begun and channel != self._channel:
+            mixed = self._faded(samples, mixed)
+        if channel is not None:
+            tally.one_channel_s += samples.shape[1] / self._rate
+        self._channel, self._begun = channel, True
+        return mixed
+
+    def _power(self, samples: NDArray[Any]) -> NDArray[np.float64]:
+        """The sum of products of the channels' samples (C, n), as (C, C)."""
         with np.errstate(all="ignore"):  # NaN is counted later
-            samples = np.concatenate(list(map(self._samples, self._frames)), 1, dtype=np.float32)
-            if self._frames[0].format.name.startswith("u8"):
-                samples -= 128
+            waves = samples.astype(np.float32)
+            if self._format.name.startswith("u8"):
+                waves -= 128
             # Not `@`: the threads of a BLAS would spin for a while on the decoder's core
-            power: NDArray[np.float32] = np.einsum("an,bn->ab", samples, samples)
+            power: NDArray[np.float32] = np.einsum("an,bn->ab", waves, waves)
         return power.astype(np.float64)
+
+    def _faded(self, samples: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+        """A window (C, n) that begins as the last one ended, and goes over to `after`."""
+        fade = min(round(FADE_S * self._rate), samples.shape[1])
+        head = samples[:, :fade]
+        before = head if self._channel is None else head[self._channel]
+        gain = np.arange(fade) / round(FADE_S * self._rate)
+        mixed = before + gain * (after[:, :fade].astype(np.float64) - before)
+        if np.issubdtype(samples.dtype, np.integer):
+            mixed = np.rint(mixed)
+        return np.concatenate([mixed.astype(samples.dtype), after[:, fade:]], axis=1)
 
     def _samples(self, frame: AudioFrame) -> NDArray[Any]:
         """Its samples as (C, n), in their own type."""
@@ -169,28 +200,6 @@ class Mixer:
             return np.array(channels)
         values = frame.to_ndarray()
         return values if frame.format.is_planar else values.reshape(-1, self._channels).T
-
-    def _alone(self, frame: AudioFrame, channel: int | None, fade: int, done: int) -> AudioFrame:
-        """A frame whose channels all hold `channel` (None: their own), `done` samples into a fade
-        from the window before.
-        """
-        samples = self._samples(frame)
-        after = samples if channel is None else np.broadcast_to(samples[channel], samples.shape)
-        if done < fade:
-            before = (
-                samples
-                if self._channel is None
-                else np.broadcast_to(samples[self._channel], samples.shape)
-            )
-            gain = np.clip((done + np.arange(frame.samples)) / fade, 0.0, 1.0)
-            mixed = before + gain * (after.astype(np.float64) - before)
-            after = (np.rint(mixed) if np.issubdtype(samples.dtype, np.integer) else mixed).astype(
-                samples.dtype
-            )
-        values = after if frame.format.is_planar else after.T.reshape(1, -1)
-        one = AudioFrame.from_ndarray(np.ascontiguousarray(values), frame.format.name, self._layout)
-        one.sample_rate = self._rate
-        return one
 
 
 def samples_of(frame: AudioFrame) -> list[NDArray[Any]]:

@@ -143,23 +143,24 @@ class _Run:
         self._skip = max(0, math.ceil((from_s - self._start_s) * SAMPLE_RATE - 1e-3))
         self._pending: list[Samples] = []
         self._waiting = 0  # samples in them
-        # Channels without known positions are averaged: the resampler refuses to mix them.
+        # The mixer averages channels without known positions
         layout = frame.layout.name
-        self._named = "channels" not in layout and "ambi" not in layout
+        named = "channels" not in layout and "ambi" not in layout
         kind, channels = frame.format, frame.layout.nb_channels
         is_readable = kind.name not in _NO_ARRAYS and (
             not kind.is_planar or channels <= PLANAR_MOST
         )
-        self._packer = None if is_readable and self._named else AudioResampler("flt")
+        self._packer = None if is_readable and named else AudioResampler("flt")
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
         self._resampler = AudioResampler(
             "flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"}
         )
-        self._mixer = Mixer(frame, start_s, named=self._named)
+        self._mixer = Mixer(frame, start_s, named=named)
         if lead:
             self._taken += lead
             name = kind.name if self._packer is None else "flt"
-            self._resample(_silence(name, layout, lead, self._rate), Tally())
+            mixed = layout if named else "mono"
+            self._resample(_silence(name, mixed, lead, self._rate), Tally())
 
     @property
     def end_s(self) -> float:
@@ -203,9 +204,8 @@ class _Run:
             yield from self._give(tally)
 
     def _resample(self, frame: AudioFrame | None, tally: Tally) -> None:
-        part = frame if frame is None or self._named else _mean(frame)
         try:
-            for out in self._resampler.resample(part):
+            for out in self._resampler.resample(frame):
                 # `to_ndarray` takes six times as long, as it stacks the planes; this has one
                 plane: Any = out.planes[0]
                 samples = np.frombuffer(plane, np.float32, out.samples)
@@ -242,15 +242,6 @@ def _silence(kind: str, layout: str, samples: int, rate: int) -> AudioFrame:
     for plane in frame.planes:
         plane.update(middle * plane.buffer_size)
     return frame
-
-
-def _mean(frame: AudioFrame) -> AudioFrame:
-    """The mean of all channels of a frame of packed floats."""
-    with np.errstate(invalid="ignore", over="ignore"):  # NaN is counted later
-        samples = frame.to_ndarray().reshape(frame.samples, -1).mean(1, dtype=np.float32)
-    mono = AudioFrame.from_ndarray(samples[None], "flt", "mono")
-    mono.sample_rate = frame.sample_rate
-    return mono
 
 
 def decode_sounds(

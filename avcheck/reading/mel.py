@@ -58,8 +58,8 @@ def _filter_groups() -> tuple[tuple[slice, NDArray[np.float32]], ...]:
     groups = []
     for weights in np.split(_mel_filters(), MEL_BINS // _GROUP, axis=1):
         bins = np.flatnonzero(weights.any(axis=1))
-        seen = slice(int(bins[0]), int(bins[-1]) + 1)
-        groups.append((seen, np.ascontiguousarray(weights[seen])))
+        span = slice(int(bins[0]), int(bins[-1]) + 1)
+        groups.append((span, np.ascontiguousarray(weights[span])))
     return tuple(groups)
 
 

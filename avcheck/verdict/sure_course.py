@@ -81,7 +81,7 @@ def likeliest_change(
     steady = log_likelihood([evidence(each, calibration) for each in curves], calibration)
     steady += math.log(FILE_MATCHES * (1 - JUMPS - FAST) / len(steady))
     tried = [likeliest_jump(curves, calibration)]
-    if MOST_LIKELY > float(np.logaddexp.reduce(steady)) + math.log(_NEVER):
+    if np.logaddexp.reduce(steady) + math.log(_NEVER) < MOST_LIKELY:
         tried.append(fast_drift(curves, calibration))
     guesses = [each for each in tried if each is not None]
     if not guesses:
