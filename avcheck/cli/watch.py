@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -244,8 +243,11 @@ def _command(text: str | None) -> tuple[str, ...]:
         words = tuple(reader)
     except ValueError as error:
         raise UsageError(f"--hook: {error}: {text}") from error
-    if not words or shutil.which(words[0]) is None:
-        raise UsageError(f"--hook: there is no command {words[0] if words else '(empty)'}")
+    from avcheck.watch.hook import why_not_a_command
+
+    problem = why_not_a_command(words[0]) if words else "the command is empty"
+    if problem is not None:
+        raise UsageError(f"--hook: {problem}")
     return words
 
 
