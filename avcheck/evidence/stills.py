@@ -107,7 +107,7 @@ def moments(report: Report, most: int = MOST) -> tuple[float, ...]:
     those outside every stretch; none close to another. Blocks with an offset of their own come
     first. Of a test signal, its events.
     """
-    if report.measured_by == "test_signal" and report.segments:
+    if report.by_signal and report.segments:
         return _of_events(report, most)
     ranked = sorted(report.blocks, key=lambda block: (block.offset_ms is None, -block.attention))
     parts = [
