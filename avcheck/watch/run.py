@@ -17,7 +17,7 @@ from pathlib import Path
 from avcheck.batch.base import Limits
 from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.discovery import Selection, discover
-from avcheck.batch.failed import error_report
+from avcheck.batch.failed import error_in
 from avcheck.batch.run import CheckerMaker, OnBug, check_many
 from avcheck.errors import UsageError, without_audio_option
 from avcheck.record.report import Report, Verdict
@@ -328,7 +328,7 @@ class _Folder:
         path, size, changed = key
         settings = self._settings
         return replace(
-            error_report(path, "", settings.tolerance, settings.model, code="other"),
+            error_in(path, "", settings, code="other"),
             file_size=size,
             file_mtime_ns=changed,
             settings_sha256=settings.sha256(),
