@@ -141,7 +141,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
         shown = of_programme(playing(container), chosen.pids)
         duration_s = duration_s_of(container, path, chosen.video)
         joined = None if survey else joined_layout(path, container, wanted)
-        seams = layout_of(path, VIDEO_FORMATS, survey, chosen, wanted) or joined
+        seams = layout_of(path, survey, chosen, wanted) or joined
         if seams is not None:
             duration_s = seams.end_s
         # FFmpeg and mpv count on through all of an AVI that was joined
