@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.find import vertex
 from avcheck.errors import AvcheckError, CannotSeek
 from avcheck.fix.formats import SILENCE, is_cover
 from avcheck.fix.moves import Moves
@@ -29,6 +28,7 @@ from avcheck.fix.tape import QUIET, Floats, Tape, level
 from avcheck.media import Media, Picture, open_media
 from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
 from avcheck.rates import SAMPLE_RATE
+from avcheck.verdict.posterior import vertex
 
 EXACT_MS = 1.0
 _EVERY_S = 5.0  # between two places where the sound is compared; less in a short title
