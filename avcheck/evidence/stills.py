@@ -209,6 +209,9 @@ def sound_between(media: Media, start_s: float, end_s: float) -> tuple[Sound, ND
 def _peaks(
     samples: NDArray[np.float32], heard: NDArray[np.bool_]
 ) -> tuple[tuple[float, float] | None, ...]:
+    """The least and the greatest of each of `PARTS` parts of a sound, (n,); None for a part in
+    which nothing is `heard`, (n,).
+    """
     parts = zip(np.array_split(samples, PARTS), np.array_split(heard, PARTS), strict=True)
     return tuple(
         (round(float(part.min()), 3), round(float(part.max()), 3)) if is_heard.any() else None
