@@ -260,8 +260,8 @@ def _block(
     Args:
         index: Its number, from 0.
         origin_s: Where block 0 begins, on the file's clock.
-        shown: The luma (H, W) of each of its pictures, None for one that is missing; empty if the
-            pictures are not wanted.
+        shown: The luma (H, W) of each of its pictures, None for one that is missing; empty for
+            a block of sound alone.
         timelines: The sounds of the title.
     """
     start_s = origin_s + index * BLOCK_S
