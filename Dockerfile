@@ -7,7 +7,7 @@ RUN python -m venv /opt/avcheck
 # Before the sources, so that a change of avcheck does not load torch again.
 RUN /opt/avcheck/bin/pip install --index-url https://download.pytorch.org/whl/cpu 'torch>=2.13,<2.14'
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY models models
 COPY avcheck avcheck
 RUN /opt/avcheck/bin/pip install .

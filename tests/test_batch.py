@@ -17,6 +17,7 @@ from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.errors import ModelError, UsageError
 from avcheck.record.report import PRESETS, ErrorCode
 from avcheck.settings import CheckSettings
+from avcheck.text.plain_text import ANNEX_POINTER
 from tests.support import fake_scan
 
 
@@ -112,6 +113,15 @@ def test_a_broken_link_in_a_directory_is_not_passed_over(tmp_path: Path) -> None
     (tmp_path / "film.mp4").symlink_to(tmp_path / "nowhere.mp4")
     discovery = discover([tmp_path])
     assert reasons(discovery) == {"film.mp4": "this link leads to nothing; mend or remove it"}
+
+
+def test_what_version_control_has_not_fetched_is_not_passed_over(tmp_path: Path) -> None:
+    """A transport stream would be taken for TypeScript."""
+    (tmp_path / "film.ts").write_text("version https://git-lfs.github.com/spec/v1\nsize 123\n")
+    (tmp_path / "film.mp4").symlink_to(".git/annex/objects/ab/SHA256E-s9--1.mp4/SHA256E-s9--1.mp4")
+    discovery = discover([tmp_path])
+    assert names(discovery, tmp_path) == ["film.ts"]
+    assert reasons(discovery) == {"film.mp4": ANNEX_POINTER}
 
 
 def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path) -> None:

@@ -242,7 +242,9 @@ def test_the_gitlab_job_runs_and_keeps_its_report(media: Path) -> None:
     ]
     assert len(records) == 4
     assert job["artifacts"]["when"] == "always"  # a report of what failed is the point
-    assert job["variables"]["AVCHECK_PACKAGE"].endswith(f"@v{__version__}")
+    package, image = job["variables"]["AVCHECK_PACKAGE"], job["image"]
+    assert package.endswith(f"@v{__version__}")
+    assert package.startswith("git+") and "slim" not in image  # slim images have no git
 
 
 # ---- the image
@@ -258,6 +260,8 @@ def test_the_image_is_pinned_and_has_no_root() -> None:
     assert user == "USER 10001:10001"
     (entry,) = [row for row in last if row.startswith("ENTRYPOINT ")]
     assert json.loads(entry.removeprefix("ENTRYPOINT "))[0] in PROJECT["scripts"]
+    copied = {name for row in rows if row.startswith("COPY ") for name in row.split()[1:-1]}
+    assert {"avcheck", "models", "LICENSE", "README.md"} <= copied  # what the wheel is built of
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     for row in rows:
         if row.startswith("COPY ") and "--from" not in row:

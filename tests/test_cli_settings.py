@@ -78,6 +78,31 @@ def test_a_file_is_weaker_than_the_environment_and_that_than_an_option(
     ]
 
 
+@pytest.mark.parametrize(
+    ("setting", "place"),
+    [
+        ("include = ['a*b*c*d*']", "{}/avcheck.toml: include: 'a*b*c*d*' has more than 3 stars"),
+        ("model = 'gone.st'", "{0}/avcheck.toml: model: cannot read {0}/gone.st: No such file"),
+    ],
+)
+def test_what_is_wrong_with_a_setting_names_the_place_where_it_was_made(
+    clips: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    setting: str,
+    place: str,
+) -> None:
+    """Not the option, which nobody gave."""
+    (clips / "avcheck.toml").write_text(setting)
+    assert main(["."]) == 2
+    assert capsys.readouterr().err.startswith(f"avcheck: {place.format(clips)}")
+    monkeypatch.setenv("AVCHECK_INCLUDE", "x*b*c*d*")
+    assert main(["--no-config", "."]) == 2
+    assert capsys.readouterr().err.startswith("avcheck: AVCHECK_INCLUDE: 'x*b*c*d*' has more")
+    assert main(["--no-config", ".", "--include", "y*b*c*d*"]) == 2
+    assert capsys.readouterr().err.startswith("avcheck: --include: 'y*b*c*d*' has more")
+
+
 def test_tracks_by_number_and_by_language_exclude_each_other_in_one_place_only(
     clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -169,7 +169,7 @@ def test_the_least_values_are_taken(tmp_path: Path) -> None:
         ("fail_on = ['error']", "there is no setting fail_on; did you mean fail-on?"),
         ("zzz = 1", "there is no setting zzz; there are preset, early, late"),
         ("early = '10'", "early must be a number of milliseconds of at least 0, not '10'"),
-        ("early = true", "early must be a number of milliseconds of at least 0, not True"),
+        ("early = true", "early must be a number of milliseconds of at least 0, not true"),
         ("late = -1", "late must be a number of milliseconds of at least 0, not -1"),
         ("late = inf", "late must be a number of milliseconds of at least 0, not inf"),
         ("late = nan", "late must be a number of milliseconds of at least 0, not nan"),
@@ -182,7 +182,7 @@ def test_the_least_values_are_taken(tmp_path: Path) -> None:
         ("language = 3", "language must be a language, or a list of them, not 3"),
         (
             "audio-track = true",
-            "audio-track must be a number from 0, a list of them, or all, not True",
+            "audio-track must be a number from 0, a list of them, or all, not true",
         ),
         (
             "preset = 'bbc'",
@@ -220,6 +220,13 @@ def test_what_is_wrong_is_told_in_one_line_with_file_and_key(
             says.split(" ")[0] + " must", "must", 1
         )
     assert says in message
+
+
+@pytest.mark.parametrize("table", ["tool.avcheck", "avcheck"])
+def test_an_avcheck_toml_has_no_table(tmp_path: Path, table: str) -> None:
+    path = write(tmp_path / "avcheck.toml", f"[{table}]\npreset = 'film'\n")
+    with pytest.raises(UsageError, match="settings stand in no table here"):
+        config.read(path)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from avcheck.network.trunks import PLACE_PX
 from avcheck.scenes.generate import make_scene
 from avcheck.train import learn
 from avcheck.train.distil import Lessons, Teacher, at_place
-from avcheck.train.sampling import LESSON_SIDE, MOUTH_BELOW, Recipe, draw, draw_lesson
+from avcheck.train.sampling import LESSON_SIDE, Face, Recipe, draw, draw_lesson
 from tests.support.stairs import PLAIN, cached, stairs
 
 torch.set_num_threads(1)
@@ -44,7 +44,7 @@ def test_a_lesson_shows_the_mouth_of_its_sample_large() -> None:
     """A white dot for a mouth, in a picture that is mirrored half of the time."""
     frames = np.full((120, 200, 240), 40, np.uint8)
     x, y, width = 150, 80, 60
-    mouth = round(y + MOUTH_BELOW * width)
+    mouth = round(Face(x, y, width).mouth_y)
     frames[:, mouth - 3 : mouth + 4, x - 3 : x + 4] = 250
     faces = np.array([[at / 25, x, y, width] for at in range(120)], np.float32)
     clip = cached(frames, np.zeros(120 * 640, np.int16), faces=faces)

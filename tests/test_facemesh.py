@@ -22,6 +22,7 @@ from avcheck.train import facemesh
 from avcheck.train.corpus import CachedClip, Clip
 from avcheck.train.facemesh import Faces, find, main, read_faces, write_faces
 from avcheck.train.run import with_faces
+from avcheck.train.sampling import Face
 
 Array = np.ndarray[Any, Any]
 
@@ -52,8 +53,7 @@ def test_a_face_is_placed_and_sized_like_those_of_the_cascade() -> None:
         np.array([[t, 0.9, 0.35 - 0.28 * width, width] for t in (0.8, 1.2, 1.6)]), abs=1e-6
     )
     x, y, size = faces.in_px(100)[0, 1:]
-    # Where `sampling` looks for the mouth, the mouth is
-    assert (x, y + 0.28 * size) == pytest.approx((90, 35))
+    assert (x, Face(x, y, size).mouth_y) == pytest.approx((90, 35))  # where the mouth is
 
 
 def test_a_turned_face_counts_by_its_height() -> None:

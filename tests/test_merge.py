@@ -122,6 +122,20 @@ def test_a_damaged_record_is_named_and_never_passes(
     )
 
 
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [(["verdict"], "verdict is missing"), (["path", "verdict"], "path, verdict are missing")],
+)
+def test_a_record_that_lacks_a_field_says_which(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], without: list[str], said: str
+) -> None:
+    path = tmp_path / "r.jsonl"
+    record = json.loads(render.to_json(sample()))
+    path.write_text(json.dumps({key: record[key] for key in record if key not in without}) + "\n")
+    assert main(["merge", str(path)]) == 2
+    assert f"(line 1: not a record of avcheck ({said}))" in capsys.readouterr().err
+
+
 def test_a_file_that_changes_during_a_merge(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_text(render.to_json(sample()) + "\n")

@@ -219,8 +219,8 @@ def test_a_title_says_it_in_words() -> None:
 
 
 def test_a_test_signal_is_not_explained_by_what_the_network_saw() -> None:
-    for measured_by, drawn in (("network", True), ("test_signal", False)):
-        text = page([dataclasses.replace(title(60), measured_by=measured_by)], stills)
+    signal = dataclasses.replace(title(60), measured_by="test_signal")
+    for text, drawn in ((page([title(60)], stills), True), (page([signal], stills), False)):
         assert ("How well every offset fits" in text) is drawn
         assert ("Attention, second by second" in text) is drawn
         assert ("of the attention" in text) is ("where the attention falls" in text) is drawn

@@ -191,19 +191,36 @@ def between(*times_s: float | None) -> tuple[list[float], int]:
     return [time_s for time_s, _ in placed_between(frames, tally)], tally.undated
 
 
+def with_b_pictures() -> tuple[Any, Any]:
+    """A file and its picture, 25 a second, as far as `ShowOrder` asks."""
+    codec = SimpleNamespace(has_b_frames=1)
+    stream = SimpleNamespace(time_base=Fraction(1, 25), codec_context=codec)
+    return SimpleNamespace(format=SimpleNamespace(name="nut")), stream
+
+
+def pictures(*times: tuple[int | None, int | None]) -> list[Any]:
+    """Decoded pictures with these presentation and decoding times."""
+    return [
+        SimpleNamespace(pts=pts, dts=dts, duration=1, width=160, height=120) for pts, dts in times
+    ]
+
+
 def test_times_that_go_back_by_one_tick_are_decoding_times() -> None:
     """So where the clock of a file ticks once a picture, and one B-picture is put in."""
-    stream = SimpleNamespace(
-        time_base=Fraction(1, 25), codec_context=SimpleNamespace(has_b_frames=1)
-    )
     tally = Tally()
-    order = ShowOrder(SimpleNamespace(format=SimpleNamespace(name="nut")), stream, tally)  # type: ignore[arg-type]
-    pictures = [
-        SimpleNamespace(pts=pts, dts=dts, duration=1, width=160, height=120)
-        for pts, dts in ((0, 1), (2, 2), (1, 3), (4, 4), (3, 5))
-    ]
-    shown = [each.pts for picture in pictures for each in order.shown([picture])]
+    order = ShowOrder(*with_b_pictures(), tally)
+    times = ((0, 1), (2, 2), (1, 3), (4, 4), (3, 5))
+    shown = [each.pts for time in times for each in order.shown(pictures(time))]
     assert shown == [1, 2, 3, 4, 5]
+    assert tally.decoding_delay_s == pytest.approx(0.04)
+
+
+def test_a_first_picture_without_a_time_tells_nothing_of_the_others() -> None:
+    """All came out of the decoder at once, at the end of a short file."""
+    tally = Tally()
+    order = ShowOrder(*with_b_pictures(), tally)
+    shown = order.shown(pictures((None, None), (0, 1), (2, 2), (1, 3), (4, 4), (3, 5)))
+    assert [each.pts for each in shown] == [None, 1, 2, 3, 4, 5]
     assert tally.decoding_delay_s == pytest.approx(0.04)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 import subprocess
 import sys
 import time
@@ -18,12 +19,13 @@ from avcheck.batch import run as run_batch
 from avcheck.batch.base import Limits
 from avcheck.batch.run import Unchanged, check_changed, check_many, precheck
 from avcheck.cli.app import main
-from avcheck.errors import ModelError, UsageError
+from avcheck.errors import ModelError, NotMedia, UsageError
 from avcheck.machine.loading import while_importing
+from avcheck.media import open_media
 from avcheck.reading import choice
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
-from avcheck.text.plain_text import NO_VIDEO, is_text
+from avcheck.text.plain_text import ANNEX_POINTER, LFS_POINTER, NO_VIDEO, PLAYLIST, is_text
 from tests.support import fake_scan
 
 WITH_WORKER = Limits(timeout_s=60)
@@ -85,6 +87,27 @@ def test_text_is_known_by_its_first_bytes(tmp_path: Path, content: bytes, text: 
     path = tmp_path / "some"
     path.write_bytes(content)
     assert is_text(path) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", LFS_POINTER),
+        ("/annex/objects/SHA256E-s287167--57dd.mp4\n", ANNEX_POINTER),
+        ("#EXTM3U\nfilm.ts\n", PLAYLIST),
+        ("Fetch it: git lfs pull\n", NO_VIDEO),
+    ],
+    ids=["lfs", "annex", "playlist", "other"],
+)
+def test_a_text_in_the_place_of_a_video_says_how_to_come_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, why: str
+) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_text(content)
+    assert main([str(path)]) == 2
+    assert capsys.readouterr().err == f"{path}: error: {why}\n"
+    with pytest.raises(NotMedia, match=re.escape(why)):
+        open_media(path)
 
 
 def test_no_folder_is_text(tmp_path: Path) -> None:

@@ -331,7 +331,9 @@ def test_fields_of_later_releases_are_passed_over() -> None:
     record["thumbnail"] = record["tolerance"]["source"] = "new"
     assert OPEN.is_valid(record)
     error = json.loads(to_json(RECORDS["error"]))
-    assert OPEN.is_valid({**error, "reason_code": "a_new_kind"})
+    newer = {**error, "reason_code": "a_new_kind", "measured_by": "a_new_way"}
+    assert OPEN.is_valid(newer)
+    assert Report.from_record(newer).to_record()["measured_by"] == "a_new_way"
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -279,8 +279,8 @@ def test_generated_scenes_are_clips_in_sync() -> None:
     assert [len(item.faces) > 0 for item in scenes] == [True, True, False]
     face = sampling.face_at(scenes[0], 10, 40)
     assert face is not None
-    assert 0 < face[0] < scenes[0].frames.shape[2]
-    assert 0 < face[1] < scenes[0].frames.shape[1]
+    assert 0 < face.x < scenes[0].frames.shape[2]
+    assert 0 < face.y < scenes[0].frames.shape[1]
 
 
 def test_settings_scale_every_stage() -> None:

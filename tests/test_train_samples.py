@@ -243,7 +243,7 @@ def test_somebody_else_is_put_beside_the_face_and_never_over_it(flip: bool) -> N
     recipe = replace(PLAIN, size=(48, 96))
     box = sampling.window_map(60.0, 45.0, 1.0, (48, 96), flip)
     for x in (30.0, 60.0, 90.0):
-        face = (x, 45.0, 20.0)
+        face = sampling.Face(x, 45.0, 20.0)
         at = round((x - box[0, 2]) / box[0, 0])
         pictures = np.zeros((recipe.frames, 48, 96), np.uint8)
         sampling._stand_beside(pictures, face, box, recipe, np.random.default_rng(0), [other])

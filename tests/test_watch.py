@@ -121,7 +121,7 @@ def test_a_hook_that_takes_long_is_named(
     inbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that hangs held everything up without a word."""
-    monkeypatch.setattr("avcheck.watch.run.SLOW_HOOK_S", 0.1)
+    monkeypatch.setattr("avcheck.watch.hook.SLOW_S", 0.1)
     record = "x" * 300_000  # of a long film; more than a pipe holds
     monkeypatch.setattr("avcheck.watch.run.to_json", lambda _report: record)
     (inbox / "late.mkv").write_bytes(b"x")
@@ -132,6 +132,58 @@ def test_a_hook_that_takes_long_is_named(
     err = capsys.readouterr().err
     assert f"the hook still runs for {target}; nothing else is moved until it ends\n" in err
     assert "exited" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="scripts and signals of Unix")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("#!/bin/sh\nkill -9 $$\n", "the hook was killed by signal 9 (SIGKILL) for {target}"),
+        ("#!/bin/sh\n", ""),  # one that reads nothing
+        (
+            "echo\n",
+            "the hook cannot be run for {target}: ./hook.sh is no program; begin it with "
+            "#!/bin/sh, or give --hook 'sh ./hook.sh'",
+        ),
+        (
+            "#!/no/such/shell\n",
+            "the hook cannot be run for {target}: the program that the first line of ./hook.sh "
+            "names is not there",
+        ),
+    ],
+    ids=["killed", "reads nothing", "no program", "no shell"],
+)
+def test_a_hook_that_fails_is_named(
+    inbox: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    script: str,
+    said: str,
+) -> None:
+    monkeypatch.chdir(inbox.parent)
+    Path("hook.sh").write_text(script)
+    Path("hook.sh").chmod(0o755)
+    (inbox / "late.mkv").write_bytes(b"x")
+    assert once(inbox, *sorted_out(inbox), "--hook", "./hook.sh") == 0
+    target = inbox.parent / "fail" / "late.mkv"
+    steps = [line for line in capfd.readouterr().err.splitlines() if "the hook " in line]
+    assert steps == ([f"avcheck: {said.format(target=target)}"] if said else [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the suffix says what may be executed")
+def test_a_hook_that_may_not_be_executed_says_what_to_do(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(inbox.parent)
+    Path("hook.sh").write_text("#!/bin/sh\n")
+    for hook, said in (
+        ("hook.sh", "there is no command hook.sh on the PATH; for the file here give ./hook.sh"),
+        ("./hook.sh", "./hook.sh may not be executed; chmod +x ./hook.sh"),
+        ("''", "there is no command "),
+        ("", "the command is empty"),
+    ):
+        assert once(inbox, "--hook", hook) == 2
+        assert capsys.readouterr().err == f"avcheck: --hook: {said}\n"
 
 
 def test_a_file_that_grows_is_waited_for(inbox: Path) -> None:

@@ -43,7 +43,7 @@ if point == "after the record": Checkpoint.add = then_die(Checkpoint.add)
 if point == "after the goal": Steps.begin = then_die(Steps.begin)
 if point == "after the link": os.link = then_die(os.link)
 if point == "after the move": run.put = then_die(run.put)
-if point == "after the hook": run._Folder._hooked = then_die(run._Folder._hooked)
+if point == "after the hook": run.run_hook = then_die(run.run_hook)
 if point == "after the end": Steps.end = then_die(Steps.end)
 from avcheck.cli.app import main
 sys.exit(main())

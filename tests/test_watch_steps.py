@@ -38,6 +38,9 @@ def test_an_mp4_is_complete_with_its_index_and_its_last_box(
     [
         ("empty.mkv", b"", False),
         ("any.mkv", b"any", True),
+        ("room.mkv", bytes(10_000), False),  # made before the data comes
+        ("room.mp4", bytes(10_000), False),
+        ("start_code.mpg", b"\0\0\1\xba" + bytes(10_000), True),
         ("text.mp4", b"no mp4 at all", True),  # more of it will not make it one
         ("short.mp4", b"\0\0\0", False),
         ("to_the_end.mp4", b"\0\0\0\x08moov\0\0\0\0mdat1234", True),

@@ -130,9 +130,7 @@ class Checkpoint:
                 f"cannot write to {self.path}: {why_not_written(error)}", self._parameter
             ) from error
         for result, line in zip(results, lines, strict=True):
-            if not result.is_bug:
-                key = _key(result)
-                self._done[key] = _Entry.after(self._done.get(key), result, start)
+            self._remember(result, start)
             start += len(line)
 
     def _lock(self) -> None:
@@ -153,28 +151,28 @@ class Checkpoint:
             for line in _lines(file):
                 if line.result is not None:
                     ours = True
-                    if not line.result.is_bug:
-                        key = _key(line.result)
-                        before = self._done.get(key)
-                        self._done[key] = _Entry.after(before, line.result, line.start)
-                        if is_url(line.result.path):
-                            stamp = line.result.file_size, line.result.file_mtime_ns
-                            versions = self._urls.setdefault(_key(line.result, stamped=False), {})
-                            versions.pop(stamp, None)  # re-inserted, so that the newest is the last
-                            versions[stamp] = key
+                    self._remember(line.result, line.start)
                     if line.cut:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
-                    raise UsageError(
-                        f"{self.path} is not a results file of avcheck (line {line.number}: "
-                        f"{line.problem})",
-                        self._parameter,
-                    )
+                    raise _not_ours(self.path, line, self._parameter)
                 elif line.cut:
                     self.mended = True
                     os.truncate(self._fd, line.start)
                 else:
                     self.strange += 1
+
+    def _remember(self, result: Report, start: int) -> None:
+        """Take in a record that begins at this byte; one of a bug is as good as none."""
+        if result.is_bug:
+            return
+        key = _key(result)
+        self._done[key] = _Entry.after(self._done.get(key), result, start)
+        if is_url(result.path):
+            stamp = result.file_size, result.file_mtime_ns
+            versions = self._urls.setdefault(_key(result, stamped=False), {})
+            versions.pop(stamp, None)  # re-inserted, so that the newest is the last
+            versions[stamp] = key
 
 
 @dataclass(frozen=True)
@@ -226,33 +224,13 @@ class Merged:
 
     def __post_init__(self) -> None:
         for number, path in enumerate(self.files):
-            ours = False
             if path.exists() and not path.is_file():
                 raise UsageError(
                     f"{path} is not a regular file, and results are read twice; save them in one"
                 )
             try:
                 with path.open("rb") as file:
-                    for line in _lines(file, whole=True):
-                        if line.result is None:
-                            if not (ours or line.may_be_ours):
-                                raise UsageError(
-                                    f"{path} is not a results file of avcheck (line "
-                                    f"{line.number}: {line.problem})"
-                                )
-                            self.incomplete |= line.cut or line.damaged
-                            what = "not a record and is skipped"
-                            if line.cut:
-                                what = "cut short (that run was killed)"
-                            elif line.damaged:
-                                what = (
-                                    f"a damaged record and is skipped ({line.problem}); "
-                                    "check that file again"
-                                )
-                            self.warnings.append(f"{path}: line {line.number} is {what}")
-                            continue
-                        ours = True
-                        self._take(number, line.result, line.start)
+                    self._read(number, path, file)
             except OSError as error:
                 raise UsageError(f"cannot read {path}: {error.strerror}") from error
         if halves := sum(not entry.is_whole for _, entry in self._newest.values()):
@@ -260,6 +238,18 @@ class Merged:
             self.warnings.append(
                 f"titles of which not every sound has its record (that run was killed): {halves}"
             )
+
+    def _read(self, number: int, path: Path, file: IO[bytes]) -> None:
+        ours = False
+        for line in _lines(file, whole=True):
+            if line.result is not None:
+                ours = True
+                self._take(number, line.result, line.start)
+            elif ours or line.may_be_ours:
+                self.incomplete |= line.cut or line.damaged
+                self.warnings.append(f"{path}: line {line.number} is {line.in_words}")
+            else:
+                raise _not_ours(path, line)
 
     def _take(self, number: int, result: Report, start: int) -> None:
         key = _digest(result.path)
@@ -303,6 +293,15 @@ class _Line:
     result: Report | None  # None: the line is no record
     problem: str = ""  # why it is no record, in words; "": it is one
 
+    @property
+    def in_words(self) -> str:
+        """What a line that is no record is."""
+        if self.cut:
+            return "cut short (that run was killed)"
+        if self.damaged:
+            return f"a damaged record and is skipped ({self.problem}); check that file again"
+        return "not a record and is skipped"
+
 
 def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
     """The lines of a results file that are not blank. Unless `whole`, the long parts of a record
@@ -328,6 +327,12 @@ def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
             may_be_ours = cut and (begins or _BEGINNING.startswith(raw))
             yield _Line(number, start, cut, begins and result is None, may_be_ours, result, problem)
         start += len(raw)
+
+
+def _not_ours(path: Path, line: _Line, parameter: str = "") -> UsageError:
+    """The error of a file that begins with something else than a record."""
+    problem = f"line {line.number}: {line.problem}"
+    return UsageError(f"{path} is not a results file of avcheck ({problem})", parameter)
 
 
 def _record_at(file: IO[bytes], start: int, path: Path) -> Report:

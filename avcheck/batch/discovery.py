@@ -13,13 +13,14 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from avcheck.batch import globs
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
 from avcheck.record.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
-from avcheck.text.plain_text import NOT_REGULAR
+from avcheck.text.plain_text import ANNEX_POINTER, NOT_REGULAR, is_annex_link, stand_in
 
 # What a directory is searched for. A file given by name is checked whatever its suffix.
 MEDIA_SUFFIXES = frozenset(
@@ -35,12 +36,21 @@ _SAME_BUT_SECRETS = (
     "two URLs differ only in their secrets, so both are recorded as {}; if they lead to the same "
     "file, give one of them, else check them in separate runs, each with a results file of its own"
 )
-_MISSING: tuple[int, str, ErrorCode] = (
-    0,
-    "there is no such file or directory; check the path",
-    "missing",
-)
 _ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
+
+
+class _Problem(NamedTuple):
+    """Why a path cannot be checked."""
+
+    reason: str  # with what to do about it
+    code: ErrorCode  # the kind of reason
+
+
+_MISSING = _Problem("there is no such file or directory; check the path", "missing")
+_OUTSIDE = _Problem(
+    "this link leads out of the directory searched and is not followed; give the file by name",
+    "outside_link",
+)
 
 
 @dataclass(frozen=True)
@@ -141,15 +151,16 @@ def discover(
         if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
             discovery.files.append(path)
 
-    def refuse(path: str | Path, name: str, reason: str, code: ErrorCode) -> None:
+    def refuse(path: str | Path, name: str, problem: _Problem) -> None:
         if wanted(f"{shown(path)}\0error", name):
+            reason, code = problem
             discovery.errors.append(error_report(path, reason, tolerance, model, code=code))
 
     for given in paths:
         if is_url(given):
-            problem = url_problem(given)
-            if problem:
-                refuse(given, shown(given), problem, "bad_url")
+            reason = url_problem(given)
+            if reason:
+                refuse(given, shown(given), _Problem(reason, "bad_url"))
             elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
                 raise UsageError(_SAME_BUT_SECRETS.format(shown(given)))
             else:
@@ -158,22 +169,17 @@ def discover(
         path = Path(given)
         name = path.as_posix()
         # Path("") is the working directory, which an empty shell variable does not mean
-        mode, problem, code = _look(path) if str(given) else _MISSING
-        if problem:
-            refuse(given, name, problem, code)
+        mode = _mode_of(path) if str(given) else _MISSING
+        if isinstance(mode, _Problem):
+            refuse(given, name, mode)
         elif stat.S_ISDIR(mode):
             if not _search(path, selection, take, refuse, on_read):
-                why = _narrowed(path, selection)
-                refuse(
-                    given,
-                    name,
-                    f"this directory holds no media files{why}; check the path",
-                    "no_media",
-                )
+                why = f"this directory holds no media files{_narrowed(path, selection)}"
+                refuse(given, name, _Problem(f"{why}; check the path", "no_media"))
         elif stat.S_ISREG(mode):
             take(path, name)
         else:
-            refuse(given, name, NOT_REGULAR, "not_media")
+            refuse(given, name, _Problem(NOT_REGULAR, "not_media"))
     return discovery
 
 
@@ -215,7 +221,7 @@ def _search(
     root: Path,
     selection: Selection,
     take: Callable[[Path, str], None],
-    refuse: Callable[[str | Path, str, str, ErrorCode], None],
+    refuse: Callable[[str | Path, str, _Problem], None],
     on_read: Callable[[Path], None] | None,
 ) -> int:
     """Take or refuse what lies under `root`, and return how many that were (before duplicates and
@@ -232,12 +238,8 @@ def _search(
         nonlocal count
         count += 1
         name = Path(error.filename).relative_to(root).as_posix()
-        refuse(
-            error.filename,
-            name,
-            f"this directory cannot be read ({error.strerror}); check its permissions",
-            "unreadable",
-        )
+        why = f"this directory cannot be read ({error.strerror}); check its permissions"
+        refuse(error.filename, name, _Problem(why, "unreadable"))
 
     def left_out(name: str, *, folder: bool) -> bool:
         if exclude.decide(name, folder=folder):
@@ -256,7 +258,7 @@ def _search(
         if IGNORE_FILE in names:
             ignored[prefix], wrong = globs.of_file(here / IGNORE_FILE)
             if wrong is not None:
-                refuse(here / IGNORE_FILE, prefix + IGNORE_FILE, wrong, "other")
+                refuse(here / IGNORE_FILE, prefix + IGNORE_FILE, _Problem(wrong, "other"))
             if on_read:
                 on_read(here / IGNORE_FILE)
         folders[:] = sorted(
@@ -270,20 +272,16 @@ def _search(
                 continue
             if left_out(name, folder=False):
                 continue
-            mode, problem, code = _look(path)
+            mode = _mode_of(path)
             # A broken link: somebody expects a file here, and silence would mean "all well"
-            if problem:
-                refuse(path, name, problem, code)
+            if isinstance(mode, _Problem):
+                refuse(path, name, mode)
             elif not stat.S_ISREG(mode) or (
-                path.suffix.lower() in _ALSO_TYPESCRIPT and _is_text(path)
+                path.suffix.lower() in _ALSO_TYPESCRIPT and _is_typescript(path)
             ):
                 continue
             elif path.is_symlink() and not _lies_in(path, inside):
-                problem = (
-                    "this link leads out of the directory searched and is not followed; give the "
-                    "file by name"
-                )
-                refuse(path, name, problem, "outside_link")
+                refuse(path, name, _OUTSIDE)
             else:
                 take(path, name)
             count += 1
@@ -297,32 +295,32 @@ def _lies_in(path: Path, folder: str) -> bool:
         return False
 
 
-def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
-    """A path's mode, and what is wrong with it (None: nothing) with the code. Opens nothing: open()
-    would hang on a FIFO.
-    """
+def _mode_of(path: Path) -> int | _Problem:
+    """A path's mode, or what is wrong with it. Opens nothing: open() would hang on a FIFO."""
     try:
-        return path.stat().st_mode, None, "other"
+        return path.stat().st_mode
     except FileNotFoundError:
-        return (
-            (0, "this link leads to nothing; mend or remove it", "missing")
-            if path.is_symlink()
-            else _MISSING
-        )
+        if not path.is_symlink():
+            return _MISSING
+        if is_annex_link(path):
+            return _Problem(ANNEX_POINTER, "missing")
+        return _Problem("this link leads to nothing; mend or remove it", "missing")
     except OSError as error:
         why = error.strerror or str(error)
-        return 0, f"the file cannot be read ({why}); check its name and permissions", "unreadable"
+        said = f"the file cannot be read ({why}); check its name and permissions"
+        return _Problem(said, "unreadable")
     except ValueError:
-        return 0, "no file can have this name: it holds a NUL", "missing"
+        return _Problem("no file can have this name: it holds a NUL", "missing")
 
 
-def _is_text(path: Path) -> bool:
-    """Whether a file starts like text: MPEG transport streams share their suffix with
-    TypeScript.
+def _is_typescript(path: Path) -> bool:
+    """Whether a file with a suffix of MPEG transport streams is a program: text, and none that
+    stands in the place of a video.
     """
     try:
         with path.open("rb") as file:
             head = file.read(1024)
     except OSError:
         return False  # the check itself will say what is wrong
-    return bool(head) and all(8 < byte < 0xF8 for byte in head)
+    is_text = bool(head) and all(8 < byte < 0xF8 for byte in head)
+    return is_text and stand_in(head) is None

@@ -8,6 +8,7 @@ from avcheck._version import __version__
 from avcheck.batch.remote import shown
 from avcheck.network.shipped import weights_sha256
 from avcheck.record.report import ErrorCode, Report, Tolerance
+from avcheck.settings import CheckSettings
 
 
 def error_report(
@@ -36,3 +37,8 @@ def error_report(
         model_sha256=weights_sha256(model),
         avcheck_version=__version__,
     )
+
+
+def error_in(path: str | Path, reason: str, settings: CheckSettings, *, code: ErrorCode) -> Report:
+    """`error_report` for a file of a run with these settings."""
+    return error_report(path, reason, settings.tolerance, settings.model, code=code)

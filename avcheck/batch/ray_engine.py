@@ -21,7 +21,7 @@ from typing import Any
 
 from avcheck import render
 from avcheck.batch.base import BugInWorker, Limits
-from avcheck.batch.failed import error_report
+from avcheck.batch.failed import error_in
 from avcheck.batch.remote import Location, Stamp, is_url, shown
 from avcheck.batch.run import (
     Before,
@@ -215,7 +215,7 @@ def _refuse_what_no_machine_has(needs: Mapping[str, float]) -> None:
 
 def _lost(task: _Task, settings: CheckSettings) -> Report:
     reason = f"the machine or process that checked it was lost {MOST_LOSSES} times"
-    lost = error_report(task.source, reason, settings.tolerance, settings.model, code="crashed")
+    lost = error_in(task.source, reason, settings, code="crashed")
     return identified(lost, settings)
 
 

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 from urllib.parse import unquote_plus
 
 from avcheck.errors import FetchFailed, MediaError, Missing
@@ -136,7 +136,7 @@ def without_secrets(text: str, source: Location = "") -> str:
     if is_url(source):
         text = text.replace(source, shown(source))
         place, _, query = source.partition("://")[2].partition("?")
-        user = _parts(place)[0]
+        user = _parts(place).user
         known = shown(source)
         secrets = [
             user,
@@ -179,13 +179,7 @@ def url_stamp(url: str) -> Stamp:
 def fetched(url: str) -> Iterator[Path]:
     """A local copy of what a URL leads to, removed at the end. Raises MediaError."""
     with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
-        local = Path(
-            folder,
-            re.sub(r"[^A-Za-z0-9_.-]", "_", shown(url).partition("?")[0].rpartition("/")[2])[
-                -100:
-            ].lstrip(".")
-            or "media",
-        )
+        local = Path(folder, _scratch_name(url))
         with _fetching(url):
             system, path = _file_system(url)
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free
@@ -200,6 +194,12 @@ def fetched(url: str) -> Iterator[Path]:
         yield local
 
 
+def _scratch_name(url: str) -> str:
+    """What the local copy of a file is called: like the file, as far as every system allows it."""
+    name = shown(url).partition("?")[0].rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[-100:].lstrip(".") or "media"
+
+
 def _file_system(url: str) -> tuple[Any, str]:
     problem = url_problem(url)
     if problem:
@@ -211,16 +211,24 @@ def _file_system(url: str) -> tuple[Any, str]:
     return system, path
 
 
-def _parts(place: str) -> tuple[str, str, str, str, str]:
-    """User (with the password), "@", host, "/", path of the part between :// and the question mark;
-    "" for a missing one.
-    """
+class _Parts(NamedTuple):
+    """What stands between :// and the question mark of a URL; "" for what is missing."""
+
+    user: str  # with the password
+    at: str  # "@"
+    host: str  # with the port
+    slash: str  # "/"
+    path: str  # behind it
+
+
+def _parts(place: str) -> _Parts:
+    """The parts of what stands between :// and the question mark."""
     host, slash, path = place.partition("/")
     # What looks like a port may begin a password that holds a slash
     if "@" in path and re.fullmatch(r"[^@]*:\d*", host):
         user, at, place = place.rpartition("@")
-        return user, at, *place.partition("/")
-    return *host.rpartition("@"), slash, path
+        return _Parts(user, at, *place.partition("/"))
+    return _Parts(*host.rpartition("@"), slash, path)
 
 
 def _hidden(text: str) -> str:

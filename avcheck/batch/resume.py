@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avcheck.batch.checkpoint import Checkpoint
-from avcheck.batch.failed import error_report
+from avcheck.batch.failed import error_in
 from avcheck.batch.remote import Location, Stamp, is_url
 from avcheck.batch.run import Unchanged, identified
 from avcheck.record.report import Report
@@ -107,7 +107,5 @@ class Resumed:
         """A report with the fields that identify a finished check of this file; for a URL, without
         size and time.
         """
-        settings = self._settings
-        return identified(
-            error_report(source, "", settings.tolerance, settings.model, code="other"), settings
-        )
+        wanted = error_in(source, "", self._settings, code="other")
+        return identified(wanted, self._settings)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from avcheck.batch.base import BugInWorker, Done, Limits, Lost
-from avcheck.batch.failed import error_report
+from avcheck.batch.failed import error_in
 from avcheck.batch.remote import Location, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.errors import (
     AvcheckError,
@@ -142,15 +142,8 @@ def _check_one(
         # A file that disappeared during the run is an error of its own.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
             raise
-        reports = (
-            error_report(
-                source,
-                "the file disappeared during the run",
-                settings.tolerance,
-                settings.model,
-                code="missing",
-            ),
-        )
+        gone = "the file disappeared during the run"
+        reports = (error_in(source, gone, settings, code="missing"),)
     except Exception as error:
         code: ErrorCode
         if is_out_of_memory(error):
@@ -162,7 +155,7 @@ def _check_one(
             if on_bug:
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
-        reports = (error_report(source, reason, settings.tolerance, settings.model, code=code),)
+        reports = (error_in(source, reason, settings, code=code),)
     # Of several sounds each took an unknown share: they had one look at the pictures.
     elapsed_s, now = round((_seconds() - began_s) / len(reports), 3), _now()
     return tuple(
@@ -175,9 +168,9 @@ def identified(report: Report, settings: CheckSettings) -> Report:
     """The report with what a later run knows it by: the settings, and the size and time of its file
     (a URL is not asked).
     """
-    return _signed(
-        report, *((None, None) if is_url(report.path) else _stamp(Path(report.path))), settings
-    )
+    # What hung a worker may hang this process
+    known = (None, None) if is_url(report.path) else stamp(Path(report.path))
+    return _signed(report, *known, settings)
 
 
 def check_many(
@@ -250,33 +243,68 @@ def check_changed(
     """
     # A stand-in may accept files that are no media
     quick = precheck if make_checker is None else None
-    make_checker = make_checker or load_checker
+    making = _Making(settings, make_checker or load_checker, quick)
+    todo = (
+        None if each is None else _Task(each, tuple(before(each)) if before else ())
+        for each in files
+    )
+    calls = _Calls(on_file, on_progress, on_bug)
     if limits is None or limits.in_process:
-        checker: FileChecker | None = None
-        for source in files:
-            if source is None:
+        yield from _check_here(todo, making, limits.threads if limits else 0, calls)
+    else:
+        yield from _check_in_workers(todo, making, limits, calls)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """What it takes to check files."""
+
+    settings: CheckSettings  # how each is checked
+    make_checker: CheckerMaker  # makes what checks them
+    quick: Precheck | None  # what answers without a checker; None: nothing does
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """Whom to tell how the run goes; see `check_many`."""
+
+    on_file: Callable[[Location], None] | None  # a file begins
+    on_progress: Callable[[Location, float], None] | None  # so much of it is done, 0..1
+    on_bug: OnBug | None  # it met a bug of avcheck's own
+
+
+def _check_here(
+    todo: Iterable[_Task | None], making: _Making, threads: int, calls: _Calls
+) -> Iterator[Result]:
+    """Check files one after another in this process."""
+    settings, checker = making.settings, None
+    for task in todo:
+        if task is None:
+            continue
+        source = task.source
+        if calls.on_file:
+            calls.on_file(source)
+        if checker is None:
+            known = making.quick(settings, source, task.before) if making.quick else None
+            if known is not None:
+                yield _result_of(known)
                 continue
-            if on_file:
-                on_file(source)
-            stamps = before(source) if before else ()
-            if checker is None:
-                known = quick(settings, source, stamps) if quick is not None else None
-                if known is not None:
-                    yield _result_of(known)
-                    continue
-                checker = make_checker(settings, limits.threads if limits else 0)
-            on_fraction = partial(on_progress, source) if on_progress else None
-            yield _check_one(checker, source, settings, stamps, on_fraction, on_bug)
-        return
+            checker = making.make_checker(settings, threads)
+        on_fraction = partial(calls.on_progress, source) if calls.on_progress else None
+        yield _check_one(checker, source, settings, task.before, on_fraction, calls.on_bug)
+
+
+def _check_in_workers(
+    todo: Iterable[_Task | None], making: _Making, limits: Limits, calls: _Calls
+) -> Iterator[Result]:
+    """Check files in worker processes, several at a time."""
     from avcheck.batch.workers import run_workers  # late: brings multiprocessing
 
-    def tasks() -> Iterator[_Task | None]:
-        for each in files:
-            yield None if each is None else _Task(each, tuple(before(each)) if before else ())
-
+    settings, quick = making.settings, making.quick
+    on_file, on_progress, on_bug = calls.on_file, calls.on_progress, calls.on_bug
     for task, answer in run_workers(
-        tasks(),
-        partial(_Handler, settings, make_checker),
+        todo,
+        partial(_Handler, settings, making.make_checker),
         limits,
         at_once=None if quick is None else partial(_AtOnce, settings, quick),
         on_start=None if on_file is None else lambda task: on_file(task.source),
@@ -284,23 +312,18 @@ def check_changed(
         if on_progress is None
         else lambda task, done: on_progress(task.source, done),
     ):
-        source = task.source
-        if isinstance(answer, Lost):
-            reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
-            if answer.code == "crashed":
-                reason += f"; {CRASH_REMEDY}"
-            lost = error_report(
-                source, reason, settings.tolerance, settings.model, code=answer.code
-            )
-            if answer.bug is not None and on_bug:
-                on_bug(source, BugInWorker(answer.reason, answer.bug))
-            # A URL is not asked again: what hung a worker may hang this process.
-            size, changed = (None, None) if is_url(source) else _stamp(source)
-            yield (_signed(lost, size, changed, settings),)
-            continue
         if answer.bug is not None and on_bug:
-            on_bug(source, BugInWorker("", answer.bug))
-        yield answer.result
+            text = answer.reason if isinstance(answer, Lost) else ""
+            on_bug(task.source, BugInWorker(text, answer.bug))
+        yield (_lost(task.source, answer, settings),) if isinstance(answer, Lost) else answer.result
+
+
+def _lost(source: Location, lost: Lost, settings: CheckSettings) -> Report:
+    """The record of a file that ended its worker."""
+    reason = lost.reason if lost.bug is None else _bug_in_words(lost.reason)
+    if lost.code == "crashed":
+        reason += f"; {CRASH_REMEDY}"
+    return identified(error_in(source, reason, settings, code=lost.code), settings)
 
 
 @dataclass(frozen=True)
@@ -356,9 +379,7 @@ class _Handler:
         # Only this file fails: the worker itself started well
         except AvcheckError as error:
             reason = without_secrets(str(error), source)
-            lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
-            size, changed = (None, None) if is_url(source) else _stamp(source)
-            result = (_signed(lost, size, changed, settings),)
+            result = (identified(error_in(source, reason, settings, code=error.code), settings),)
         give_back()
         worn = isinstance(result, tuple) and result[0].reason == OUT_OF_MEMORY
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
@@ -373,7 +394,7 @@ def _refused(source: Location, local: Path, error: MediaError, settings: CheckSe
     for another file.
     """
     reason = error.reason if error.path in (str(local), shown(source)) else str(error)
-    return error_report(source, reason, settings.tolerance, settings.model, code=error.code)
+    return error_in(source, reason, settings, code=error.code)
 
 
 def _stamp(source: Location) -> Stamp:

@@ -22,6 +22,7 @@ from typing import Any, Generic
 from avcheck.batch.base import Answer, BugInWorker, Done, Limits, Lost
 from avcheck.batch.process import START_S, Making, Task, Worker
 from avcheck.errors import AvcheckError, UsageError
+from avcheck.machine.ends import signal_in_words
 from avcheck.record.report import ErrorCode
 from avcheck.settings import OnProgress
 
@@ -263,14 +264,8 @@ class _Pool(Generic[Task, Answer]):
 def _end_in_words(code: int | None) -> str:
     if code is None or code >= 0:
         return f"the worker ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    return (
-        f"the worker was killed by signal {-code} "
-        f"({name}{'; out of memory?' if name == 'SIGKILL' else ''})"
-    )
+    killed = f"the worker was killed by {signal_in_words(-code)}"
+    return killed.replace("SIGKILL", "SIGKILL; out of memory?")
 
 
 @contextmanager

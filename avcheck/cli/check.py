@@ -18,7 +18,7 @@ from avcheck.batch.remote import Location, is_url
 from avcheck.batch.resume import Resumed
 from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, identified
 from avcheck.cli import options as opt
-from avcheck.cli.group import app
+from avcheck.cli.group import app, was_set
 from avcheck.cli.require import require_file, require_one_title, require_sample
 from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
 from avcheck.errors import UsageError
@@ -148,24 +148,18 @@ def check(
     raise typer.Exit(output.code(gate))
 
 
-def _is_configured(ctx: typer.Context, name: str) -> bool:
-    """Whether the value of a parameter comes from a settings file or an environment variable."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "DEFAULT_MAP"
-
-
 def _refuse_contradictions(ctx: typer.Context) -> None:
     """Raise UsageError for options that exclude or need each other, and for missing files."""
     given = ctx.params
     if given["config_file"] is not None and given["no_config"]:
         raise UsageError("--config and --no-config contradict each other")
     form = given["output_format"]
-    if given["as_json"] and form not in (None, "json") and not _is_configured(ctx, "output_format"):
+    if given["as_json"] and form not in (None, "json") and not was_set(ctx, "output_format"):
         raise UsageError(f"--json and --format {form} contradict each other")
     chosen = [
         name
         for name in ("audio", "audio_track", "language")
-        if given[name] and not _is_configured(ctx, name)
+        if given[name] and not was_set(ctx, name)
     ]
     if "audio" in chosen and len(chosen) > 1:
         raise UsageError(
@@ -177,7 +171,7 @@ def _refuse_contradictions(ctx: typer.Context) -> None:
     for path in given["audio"] or ():
         require_file("--audio", path)
     if given["model"] is not None:
-        require_file("--model", given["model"])
+        require_file("model", given["model"])
     if given["retry_errors"] and given["resume"] is None:
         raise UsageError("--retry-errors goes with --resume")
     require_sample(ctx)
@@ -187,9 +181,9 @@ def _tolerance(
     ctx: typer.Context, preset: str | None, early: float | None, late: float | None
 ) -> Tolerance:
     """The limits asked for: a preset on the command line overrides limits in the settings."""
-    if preset is not None and not _is_configured(ctx, "preset"):
+    if preset is not None and not was_set(ctx, "preset"):
         early, late = (
-            None if _is_configured(ctx, name) else value
+            None if was_set(ctx, name) else value
             for name, value in (("early", early), ("late", late))
         )
     return tolerance_of(preset, early, late)
@@ -204,7 +198,7 @@ def _tracks(
     """The tracks and languages asked for: a sound chosen on the command line overrides another
     choice in the settings.
     """
-    by_number, by_language = (_is_configured(ctx, name) for name in ("audio_track", "language"))
+    by_number, by_language = (was_set(ctx, name) for name in ("audio_track", "language"))
     if by_number and (audio or (language and not by_language)):
         audio_track = None
     if by_language and (audio or (audio_track and not by_number)):

@@ -168,12 +168,23 @@ def variable(key: str) -> str:
     return f"AVCHECK_{key.upper().replace('-', '_')}"
 
 
+def place_of(key: str, environment: Mapping[str, str], file: Path | None) -> str:
+    """Where a setting that `load` gave was made, as errors name it."""
+    if file is None or environment.get(variable(key)):
+        return variable(key)
+    return f"{file}: {_prefix(file)}{key}"
+
+
 def load(environment: Mapping[str, str], file: Path | None = None) -> dict[str, Any]:
     """Key -> value of everything that is set; the environment overrides the file.
 
     Raises UsageError for anything wrong, in one line that names the file or variable and the key.
     """
     return overlay({} if file is None else read(file), _from_environment(environment))
+
+
+def _prefix(path: Path) -> str:
+    return "tool.avcheck." if path.name == "pyproject.toml" else ""
 
 
 def overlay(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,14 +233,20 @@ def read(path: Path) -> dict[str, Any]:
     table = _table(path)
     if table is None:
         raise UsageError(f"{path}: there is no table [tool.avcheck]")
-    prefix = "tool.avcheck." if path.name == "pyproject.toml" else ""
+    prefix = _prefix(path)
     settings = {}
     for key, value in table.items():
         kind = KEYS.get(key)
+        if kind is None and isinstance(value, dict) and not prefix:
+            raise UsageError(
+                f"{path}: settings stand in no table here, so leave out its line [{key}...]; only "
+                "in a pyproject.toml is it [tool.avcheck]"
+            )
         if kind is None:
             raise UsageError(f"{path}: there is no setting {prefix}{key}{_meant(key)}")
         if not kind.accepts(value):
-            raise UsageError(f"{path}: {prefix}{key} must be {kind.wanted}, not {value!r}")
+            written = str(value).lower() if isinstance(value, bool) else repr(value)
+            raise UsageError(f"{path}: {prefix}{key} must be {kind.wanted}, not {written}")
         settings[key] = kind.as_option(str(path.parent / value) if kind.is_path else value)
     return settings
 

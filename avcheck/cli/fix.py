@@ -17,11 +17,12 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
+from avcheck.record.report import USUAL_REACH_S
 from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.fix.repair import Check
-    from avcheck.record.report import USUAL_REACH_S, Report
+    from avcheck.record.report import Report
 
 # A file that is out of sync and was not fixed exits with 1, as it does in `avcheck check`.
 _CODES = {

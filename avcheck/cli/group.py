@@ -59,6 +59,12 @@ def _no_type(ctx: Any) -> None:
     """Replaces a parameter's `display_type_rich`."""
 
 
+def was_set(ctx: Any, name: str) -> bool:
+    """Whether the value of a parameter comes from a settings file or an environment variable."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
+
+
 class Command(_Plain, TyperCommand):
     """One of the commands."""
 
@@ -72,15 +78,26 @@ class Command(_Plain, TyperCommand):
             raise
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it. Where an error of the library names a parameter, the option is named instead."""
+        """Run it. Where an error of the library names a parameter, the option is named instead, or
+        the setting that gave its value.
+        """
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            names = {
-                each.name: each.opts[0] if each.param_type_name == "option" else str(each.metavar)
-                for each in self.params
-            }
+            names = {each.name: _named(ctx, each) for each in self.params}
             raise UsageError(message_of(error, names)) from error
+
+
+def _named(ctx: Any, parameter: Any) -> str:
+    """What a parameter is called where its value was given."""
+    if parameter.param_type_name != "option":
+        return str(parameter.metavar)
+    name: str = parameter.opts[0]
+    if not was_set(ctx, parameter.name):
+        return name
+    from avcheck.cli.config import place_of
+
+    return place_of(name.removeprefix("--"), os.environ, ctx.params.get("config_file"))
 
 
 class _Commands(Mapping[str, Any]):

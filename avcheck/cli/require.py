@@ -37,13 +37,15 @@ def require_sample(ctx: typer.Context) -> None:
 
 
 def require_file(name: str, path: Path) -> None:
-    """Raise UsageError, which begins with `name`, if this is no regular file that can be read."""
+    """Raise UsageError about `name`, an option or a parameter of the command, if this is no regular
+    file that can be read.
+    """
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return
     except OSError as error:
-        raise UsageError(f"{name}: cannot read {path}: {error.strerror}") from error
-    raise UsageError(f"{name}: {path} is not a regular file")
+        raise UsageError(f"cannot read {path}: {error.strerror}", name) from error
+    raise UsageError(f"{path} is not a regular file", name)
 
 
 def require_directory(path: Path) -> None:

@@ -259,7 +259,7 @@ class Output:
                     every_row=self._every_row,
                 )
                 console.print(table)
-            if self._detailed and result.measured_by == "test_signal" and result.segments:
+            if self._detailed and result.by_signal and result.segments:
                 console.print(render.event_table(result))
             console.print(render.styled_line(result, course=not self._detailed), soft_wrap=True)
             details = render.details(result, stretches=not folded) if self._detailed else ()

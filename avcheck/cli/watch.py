@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -137,7 +136,16 @@ def watch(
     if model is not None:
         require_file("--model", model)
     folder = folder.absolute()
-    folders = _folders(folder, passed, failed, undecidable, error, link=link)
+    folders = _folders(
+        folder,
+        {
+            "--pass": ("in_sync", passed),
+            "--fail": ("out_of_sync", failed),
+            "--undecidable": ("undecidable", undecidable),
+            "--error": ("error", error),
+        },
+        link=link,
+    )
     settings = CheckSettings(
         tolerance=tolerance_of(preset, early, late),
         device=device,
@@ -198,25 +206,20 @@ def watch(
 
 
 def _folders(
-    folder: Path,
-    passed: Path | None,
-    failed: Path | None,
-    undecidable: Path | None,
-    error: Path | None,
-    *,
-    link: bool,
+    folder: Path, given: Mapping[str, tuple[Verdict, Path | None]], *, link: bool
 ) -> dict[Verdict, Path]:
-    """The folders that files go to, by verdict; missing ones are made. Raises UsageError if that
-    fails.
+    """The folders that files go to, by verdict; missing ones are made.
+
+    Args:
+        folder: That files arrive in.
+        given: By option: the verdict of the files, and where they go.
+        link: Whether files stay where they are, and are linked there.
+
+    Raises:
+        UsageError: One of them cannot be used.
     """
-    given: dict[tuple[Verdict, str], Path | None] = {
-        ("in_sync", "--pass"): passed,
-        ("out_of_sync", "--fail"): failed,
-        ("undecidable", "--undecidable"): undecidable,
-        ("error", "--error"): error,
-    }
     folders: dict[Verdict, Path] = {}
-    for (verdict, name), path in given.items():
+    for name, (verdict, path) in given.items():
         if path is None:
             continue
         if path.resolve().is_relative_to(folder.resolve()):
@@ -246,8 +249,11 @@ def _command(text: str | None) -> tuple[str, ...]:
         words = tuple(reader)
     except ValueError as error:
         raise UsageError(f"--hook: {error}: {text}") from error
-    if not words or shutil.which(words[0]) is None:
-        raise UsageError(f"--hook: there is no command {words[0] if words else '(empty)'}")
+    from avcheck.watch.hook import why_not_a_command
+
+    problem = why_not_a_command(words[0]) if words else "the command is empty"
+    if problem is not None:
+        raise UsageError(f"--hook: {problem}")
     return words
 
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from avcheck.compare.align import Lines, Piece, longest, pieces
 from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
-from avcheck.compare.find import WindowMatch, vertex
+from avcheck.compare.find import WindowMatch
 from avcheck.compare.fine import excerpt
 from avcheck.rates import SAMPLE_RATE
+from avcheck.verdict.posterior import vertex
 
 _WINDOW_S = 8.0
 _HOP_S = 4.0

@@ -97,6 +97,16 @@ class Comparison:
     start_s: float = 0.0  # of the file, from where it has both
     edits: tuple[Edit, ...] = ()  # what was done to the title
 
+    @property
+    def share(self) -> float:
+        """How much of what the file has was aligned, 0..1, rounding apart."""
+        return self.aligned_s / self.duration_s if self.duration_s else 0.0
+
+    @property
+    def end_s(self) -> float:
+        """Of the file, up to where it has both."""
+        return self.start_s + self.duration_s
+
 
 @dataclass(frozen=True, eq=False)
 class Digest:

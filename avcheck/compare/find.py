@@ -13,6 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.verdict.posterior import vertex
+
 RATE_HZ = 100  # rows of a track a second
 WINDOW_S = 8.0
 LEAST_WINDOW_S = 4.0
@@ -382,14 +384,3 @@ def _peak(scores: NDArray[np.float64], least: float) -> tuple[float, float] | No
     if score < least or (len(others) and score - float(others.max()) < _LEAST_LEAD):
         return None
     return at + vertex(scores, at), min(score, 1.0)
-
-
-def vertex(values: NDArray[np.float64], at: int) -> float:
-    """The vertex of the parabola through a peak and its neighbours, -0.5..0.5 steps from the
-    peak.
-    """
-    if not 0 < at < len(values) - 1:
-        return 0.0
-    left, mid, right = (float(value) for value in values[at - 1 : at + 2])
-    curvature = left - 2 * mid + right
-    return min(max(0.5 * (left - right) / curvature, -0.5), 0.5) if curvature < -1e-12 else 0.0

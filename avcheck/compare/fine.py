@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
-from avcheck.compare.find import WindowMatch, vertex
+from avcheck.compare.find import WindowMatch
 from avcheck.rates import SAMPLE_RATE
+from avcheck.verdict.posterior import vertex
 
 _REACH_S = 0.03  # around the place known so far
 # Least ratio of the peak to the highest one beyond `_BESIDE_S`; noise reaches 1.3

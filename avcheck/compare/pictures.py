@@ -128,6 +128,7 @@ class StoredPictures:
         )
 
     def _read(self) -> NDArray[np.uint8]:
+        """All the pictures, (T, H, W), mapped from disk."""
         if self._mapped is None:
             self._file.flush()
             high, wide = self._size or (1, 1)

@@ -54,43 +54,22 @@ def to_report(
 
 
 def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
-    share = comparison.aligned_s / comparison.duration_s if comparison.duration_s else 0.0
     plain = Report(
         path,
         "undecidable",
+        confidence=round(min(comparison.share, 1.0), 4),
         measured_by="reference",
         tolerance=tolerance,
         duration_s=comparison.duration_s,
         avcheck_version=__version__,
     )
     if comparison.duration_s < SHORTEST_S:
-        has_s = math.floor(10 * comparison.duration_s) / 10  # 3.78 s are not 3.8 s
-        why = (
-            f"only {has_s:.1f} s of the file has both pictures and sound; aligning takes "
-            f"{SHORTEST_S:g} s"
-        )
-        return replace(plain, reason=why, reason_code="too_short", confidence=round(share, 4))
-    if share < _LEAST_ALIGNED:
-        missing = [
-            name
-            for name, parts in (("sound", comparison.sound), ("picture", comparison.picture))
-            if not parts
-        ]
-        what = (
-            f"its {' and '.join(missing)}"
-            if missing
-            else f"more than {comparison.aligned_s:.0f} s of {comparison.duration_s:.0f} s"
-        )
-        why = f"it cannot be aligned with the reference: {what} cannot be found there"
-        return replace(plain, reason=why, reason_code="not_aligned", confidence=round(share, 4))
+        return replace(plain, reason=_too_short(comparison), reason_code="too_short")
+    if comparison.share < _LEAST_ALIGNED:
+        return replace(plain, reason=_not_aligned(comparison), reason_code="not_aligned")
     ends_ms = [value for change in comparison.changes for value in (change.start_ms, change.end_ms)]
     offset_ms = max(ends_ms, key=tolerance.beyond_ms)
     verdict, reason = against(offset_ms, tolerance, MEASURING_ERROR_MS)
-    jumps = [
-        (before.end_s, after.start_s)
-        for before, after in pairwise(comparison.changes)
-        if abs(after.start_ms - before.end_ms) >= MEASURING_ERROR_MS
-    ]
     text: str | None = None if reason is None else reason.text
     code: UndecidableCode | None = None if reason is None else reason.code
     alone_s = sum(end_s - start_s for start_s, end_s in _alone(comparison))
@@ -100,6 +79,11 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
             f"what could be aligned is as it was, but for {alone_s:.1f} s of "
             f"{comparison.duration_s:.1f} s the reference has only the sound or only the picture"
         )
+    jumps = [
+        (before.end_s, after.start_s)
+        for before, after in pairwise(comparison.changes)
+        if abs(after.start_ms - before.end_ms) >= MEASURING_ERROR_MS
+    ]
     longest = max(comparison.changes, key=lambda change: change.end_s - change.start_s)
     return replace(
         plain,
@@ -107,22 +91,39 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
         reason=text,
         reason_code=code,
         offset_ms=round(offset_ms, 1) + 0.0,
-        confidence=round(min(share, 1.0), 4),
         measuring_error_ms=MEASURING_ERROR_MS,
         drift_ms_per_min=_drift(longest),
         jumps_s=tuple((start_s + end_s) / 2 for start_s, end_s in jumps),
         jump_intervals_s=tuple(jumps),
-        stretches=tuple(
-            Stretch(
-                round(change.start_s, 3),
-                round(change.end_s, 3),
-                round(change.start_ms, 1) + 0.0,
-                round(change.end_ms, 1) + 0.0,
-            )
-            for change in comparison.changes
-        ),
-        edits=tuple(_rounded(each) for each in comparison.edits),
+        stretches=tuple(map(_stretch, comparison.changes)),
+        edits=tuple(map(_rounded, comparison.edits)),
         degraded=_unaligned(comparison),
+    )
+
+
+def _too_short(comparison: Comparison) -> str:
+    has_s = math.floor(10 * comparison.duration_s) / 10  # 3.78 s are not 3.8 s
+    return (
+        f"only {has_s:.1f} s of the file has both pictures and sound; aligning takes "
+        f"{SHORTEST_S:g} s"
+    )
+
+
+def _not_aligned(comparison: Comparison) -> str:
+    sides = (("sound", comparison.sound), ("picture", comparison.picture))
+    missing = [name for name, parts in sides if not parts]
+    what = f"more than {comparison.aligned_s:.0f} s of {comparison.duration_s:.0f} s"
+    if missing:
+        what = f"its {' and '.join(missing)}"
+    return f"it cannot be aligned with the reference: {what} cannot be found there"
+
+
+def _stretch(change: SyncChange) -> Stretch:
+    return Stretch(
+        round(change.start_s, 3),
+        round(change.end_s, 3),
+        round(change.start_ms, 1) + 0.0,
+        round(change.end_ms, 1) + 0.0,
     )
 
 
@@ -141,15 +142,14 @@ def _alone(comparison: Comparison) -> list[tuple[float, float]]:
     """The stretches of the file in which only its sound or only its picture was found: there one
     may have been moved against the other. Where neither was, something was inserted.
     """
-    end_s = comparison.start_s + comparison.duration_s
     parts = (*comparison.sound, *comparison.picture)
     ends = {
         comparison.start_s,
-        end_s,
+        comparison.end_s,
         *(part.start_s for part in parts),
         *(part.end_s for part in parts),
     }
-    times = sorted(time for time in ends if comparison.start_s <= time <= end_s)
+    times = sorted(time for time in ends if comparison.start_s <= time <= comparison.end_s)
 
     def has(parts: Sequence[Piece], time_s: float) -> bool:
         return any(part.start_s <= time_s <= part.end_s for part in parts)
@@ -167,7 +167,7 @@ def _unaligned(comparison: Comparison) -> Degraded:
         comparison.start_s,
         *(time for each in comparison.changes for time in (each.start_s, each.end_s)),
     ]
-    ends.append(comparison.start_s + comparison.duration_s)
+    ends.append(comparison.end_s)
     gaps = [
         (round(start_s, 3), round(end_s, 3))
         for start_s, end_s in zip(ends[::2], ends[1::2], strict=True)

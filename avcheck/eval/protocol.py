@@ -121,6 +121,7 @@ class Foreign:
         return None
 
     def _read(self, clip: Clip) -> NDArray[np.int16]:
+        """All the sound of a clip, (n,) at 16 kHz."""
         if clip.id not in self._samples:
             pieces: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
             try:

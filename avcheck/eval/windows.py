@@ -194,6 +194,15 @@ def _shot(
     detail: NDArray[np.float32],
     blank: Look,
 ) -> Shot:
+    """The pictures of a window as whole blocks, the last one filled up.
+
+    Args:
+        picture: Features of its pictures, (1, T, P, D).
+        grid: The places, P of them.
+        change: How much each picture differs from the one before, (T,).
+        detail: How much there is to see in each, (T,).
+        blank: A look at one black picture, to fill up with.
+    """
     count = picture.shape[1]
     blocks = -(-count // BLOCK_FRAMES)
     spare = blocks * BLOCK_FRAMES - count

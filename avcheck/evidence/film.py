@@ -92,7 +92,7 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
             each.start_s <= start_s and start_s + length_s <= each.end_s
             for each in report.stretches
         )
-        if report.measured_by == "test_signal":
+        if report.by_signal:
             until_s = start_s + length_s
             return int(steady), sum(start_s <= each.start_s < until_s for each in report.segments)
         return int(steady), sum(block.attention for block in inside)
@@ -172,8 +172,7 @@ class _Glows:
     """Where the attention falls in each second of a report."""
 
     def __init__(self, report: Report) -> None:
-        # Of a test signal, what the network saw is not what the verdict rests on
-        detail = report.detail if report.measured_by == "network" else None
+        detail = report.detail if report.by_network else None
         segments = detail.segments if detail else ()
         glows = [
             (block.start_s, segment, block) for segment in segments for block in segment.blocks

@@ -107,7 +107,7 @@ def moments(report: Report, most: int = MOST) -> tuple[float, ...]:
     those outside every stretch; none close to another. Blocks with an offset of their own come
     first. Of a test signal, its events.
     """
-    if report.measured_by == "test_signal" and report.segments:
+    if report.by_signal and report.segments:
         return _of_events(report, most)
     ranked = sorted(report.blocks, key=lambda block: (block.offset_ms is None, -block.attention))
     parts = [
@@ -209,6 +209,9 @@ def sound_between(media: Media, start_s: float, end_s: float) -> tuple[Sound, ND
 def _peaks(
     samples: NDArray[np.float32], heard: NDArray[np.bool_]
 ) -> tuple[tuple[float, float] | None, ...]:
+    """The least and the greatest of each of `PARTS` parts of a sound, (n,); None for a part in
+    which nothing is `heard`, (n,).
+    """
     parts = zip(np.array_split(samples, PARTS), np.array_split(heard, PARTS), strict=True)
     return tuple(
         (round(float(part.min()), 3), round(float(part.max()), 3)) if is_heard.any() else None

@@ -8,11 +8,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from avcheck.fix.moves import Move, Moves
@@ -153,7 +154,13 @@ class Encoder:
     """
 
     def __init__(
-        self, source: Any, target: Any, moves: Moves, origin_s: float, *, as_long: bool = False
+        self,
+        source: AudioStream,
+        target: AudioStream,
+        moves: Moves,
+        origin_s: float,
+        *,
+        as_long: bool = False,
     ) -> None:
         """`as_long`: end no earlier than the old sound, as MXF ends the pictures where the sound
         ends.
@@ -172,11 +179,11 @@ class Encoder:
         self._waiting: list[Floats] = []
         self._first = 0  # number of the first sample that waits
 
-    def take(self, packet: Any, retime_s: float) -> list[Any]:
+    def take(self, packet: Packet[AudioStream], retime_s: float) -> list[Packet[AudioStream]]:
         """Packets for the new file; `retime_s` is added to the times of decoded frames to put them
         on the file's clock.
         """
-        made: list[Any] = []
+        made: list[Packet[AudioStream]] = []
         for frame in packet.decode():
             if frame.pts is None or frame.time_base is None:
                 continue
@@ -188,27 +195,27 @@ class Encoder:
                     made += self._encode(first, samples)
         return made
 
-    def rest(self) -> list[Any]:
+    def rest(self) -> list[Packet[AudioStream]]:
         """The last packets."""
-        made: list[Any] = []
+        made: list[Packet[AudioStream]] = []
         for first, samples in self._pace.rest(as_long=self._as_long):
             made += self._encode(first, samples)
         made += self._encode_waiting(whole_only=False)
         return [*made, *self._target.encode(None)]
 
-    def _encode(self, first: int, samples: Floats) -> list[Any]:
+    def _encode(self, first: int, samples: Floats) -> list[Packet[AudioStream]]:
         if not self._waiting:
             self._first = first
         self._waiting.append(samples)
         return self._encode_waiting(whole_only=True)
 
-    def _encode_waiting(self, *, whole_only: bool) -> list[Any]:
+    def _encode_waiting(self, *, whole_only: bool) -> list[Packet[AudioStream]]:
         """Frames of the size that the encoder wants; the last may be shorter."""
         size = self._target.codec_context.frame_size or 1024
         if not self._waiting:
             return []
         samples = np.concatenate(self._waiting, axis=1)
-        made: list[Any] = []
+        made: list[Packet[AudioStream]] = []
         at = 0
         while at + (size if whole_only else 1) <= samples.shape[1]:
             made += self._target.encode(self._frame(samples[:, at : at + size], self._first + at))

@@ -64,30 +64,35 @@ def _lost(
     if not _same_chapters(_chapters(old), _chapters(new), later_ms):
         yield "chapters"
     for index, ledger in ledgers.items():
-        each = ledger.plan
-        before, after = _facts(old.streams[each.index]), _facts(new.streams[index])
-        name = f"{each.kind} stream {each.index}"
-        for key, value in before.tags:
-            if dict(after.tags).get(key) != value:
-                yield f"the tag {key} of {name}"
-        gone = Disposition(before.disposition & ~after.disposition)
-        if gone:
-            yield f"the flag {'|'.join(flag.name or '' for flag in gone)} of {name}"
-        if each.action != "encoded":
-            for key, value in before.description:
-                if plan.same_format and dict(after.description).get(key) != value:
-                    yield f"the {key} of {name} ({value})"
-    shown, showing = (
-        _first_picture(old, plan.main_video),
-        _first_picture(new, _new_index(plan, ledgers)),
-    )
-    for fact in shown:
-        if fact not in showing:
-            yield fact
+        stream = ledger.plan
+        yield from _lost_of(
+            f"{stream.kind} stream {stream.index}",
+            _facts(old.streams[stream.index]),
+            _facts(new.streams[index]),
+            is_same_codec=plan.same_format and stream.action != "encoded",
+        )
+    shows = _first_picture(new, _new_index(plan, ledgers))
+    yield from (fact for fact in _first_picture(old, plan.main_video) if fact not in shows)
     if _timecode(old) != _timecode(new):
         yield "the timecode"
     if _reel(old) != _reel(new):
         yield "the name of the reel"
+
+
+def _lost_of(
+    name: str, before: StreamFacts, after: StreamFacts, *, is_same_codec: bool
+) -> Iterator[str]:
+    """What one stream has and its successor lacks; another container or codec describes itself in
+    its own words.
+    """
+    tags, description = dict(after.tags), dict(after.description)
+    yield from (f"the tag {key} of {name}" for key, value in before.tags if tags.get(key) != value)
+    if gone := Disposition(before.disposition & ~after.disposition):
+        yield f"the flag {'|'.join(flag.name or '' for flag in gone)} of {name}"
+    if is_same_codec:
+        for key, value in before.description:
+            if description.get(key) != value:
+                yield f"the {key} of {name} ({value})"
 
 
 def _new_index(plan: Plan, ledgers: dict[int, Ledger]) -> int:

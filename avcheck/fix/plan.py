@@ -146,7 +146,7 @@ def make_plan(
         measured = container.streams.audio[audio_number]
         moved = _moved_tracks(container, measured, every_track)
         streams = tuple(
-            _stream_plan(stream, container, source, muxer, moves, moves_it=stream.index in moved)
+            _stream_plan(stream, container, source, muxer, moves if stream.index in moved else None)
             for stream in container.streams
         )
         lost = next(
@@ -292,14 +292,11 @@ def _notes(container: InputContainer, moved: set[int], muxer: str, moves: Moves)
 
 
 def _stream_plan(
-    stream: Stream,
-    container: InputContainer,
-    source: Path,
-    muxer: str,
-    moves: Moves,
-    *,
-    moves_it: bool,
+    stream: Stream, container: InputContainer, source: Path, muxer: str, moves: Moves | None
 ) -> StreamPlan:
+    """What becomes of a stream of `source`; `moves`: how it is moved, None if it stays. Raises
+    Refused.
+    """
     plan = StreamPlan(
         index=stream.index,
         kind=stream.type,
@@ -317,7 +314,7 @@ def _stream_plan(
     why = why_not(stream, container, muxer)
     if why:
         return replace(plan, action="dropped", why=why)
-    return replace(plan, action=_way(plan, stream, muxer, moves)) if moves_it else plan
+    return plan if moves is None else replace(plan, action=_way(plan, stream, muxer, moves))
 
 
 def _way(plan: StreamPlan, stream: Stream, muxer: str, moves: Moves) -> Action:

@@ -148,7 +148,6 @@ class _Copy:
         self._plan = plan
         self._reader = reader
         self._writer = writer
-        self._origin_s: dict[int, float] = {}
         self._clocks: dict[int, Clock] = {}
         self._outputs: dict[int, Any] = {}
         self._ledgers: dict[int, Ledger] = {}

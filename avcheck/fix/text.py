@@ -90,7 +90,7 @@ def _range(report: Report) -> str:
         if each.offset_ms is not None and each.confidence >= _SURE
     ]
     changes = len(report.stretches) > 1 or report.drift_ms_per_min is not None
-    if changes or report.measured_by != "network" or len(offsets_ms) < 2:
+    if changes or not report.by_network or len(offsets_ms) < 2:
         return ""
     return f"its segments {change_of(min(offsets_ms), max(offsets_ms))}"
 

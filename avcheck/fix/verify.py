@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import zlib
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.find import vertex
 from avcheck.errors import AvcheckError, CannotSeek
 from avcheck.fix.formats import SILENCE, is_cover
 from avcheck.fix.moves import Moves
@@ -27,8 +26,9 @@ from avcheck.fix.plan import Plan
 from avcheck.fix.remux import Ledger, is_filler
 from avcheck.fix.tape import QUIET, Floats, Tape, level
 from avcheck.media import Media, Picture, open_media
-from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
+from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
 from avcheck.rates import SAMPLE_RATE
+from avcheck.verdict.posterior import vertex
 
 EXACT_MS = 1.0
 _EVERY_S = 5.0  # between two places where the sound is compared; less in a short title
@@ -64,100 +64,111 @@ class Readback:
     identical: frozenset[int]
 
 
+@dataclass
+class _Read:
+    """The packets of a stream of the new file, beside the `Ledger` of what was written."""
+
+    tick_ms: float = 0.0  # how finely they are timed
+    times_s: list[float] = field(default_factory=list)  # of each, on the file's clock
+    sums: list[int] = field(default_factory=list)  # of the bytes of each
+    whole: int = 0  # of the bytes of all
+
+
 def read_back(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> Readback:
     """Compare the new file with the plan. Raises Failed, and MediaError if it cannot be read."""
-    later_s, packet_ms, identical, tick_ms = _packets(plan, target, ledgers)
-    tracks: dict[str, Any] = {
-        "audio_track": plan.new_audio_track,
-        "video_track": plan.new_video_track,
-        "any_sound": True,
-        "threads": 1,
-    }
-    old_tracks: dict[str, Any] = {
-        "audio_track": plan.audio_track,
-        "video_track": plan.video_track,
-        "any_sound": True,
-        "threads": 1,
-    }
-    with open_media(plan.source, **old_tracks) as old, open_media(target, **tracks) as new:
+    reads = _read_packets(target, ledgers)
+    (main,) = (index for index, each in ledgers.items() if each.plan.index == plan.main_video)
+    (measured,) = (index for index, each in ledgers.items() if each.plan.index == plan.measured)
+    if not reads[main].times_s:
+        raise Failed("its pictures were lost in writing")
+    later_s = reads[main].times_s[0] - ledgers[main].times_s[0]
+    packet_ms, identical = 0.0, set()
+    for index, ledger in ledgers.items():
+        if ledger.plan.action not in ("copied", "moved") or ledger.plan.kind == "attachment":
+            continue
+        read = reads[index]
+        if _is_identical(read, ledger):
+            identical.add(ledger.plan.index)
+        elif plan.same_format:
+            raise Failed(
+                f"{_name(ledger)} did not come out as it went in ({len(read.sums)} of "
+                f"{len(ledger.sums)} packets)"
+            )
+        packet_ms = max(packet_ms, _off_ms(read, ledger, later_s))
+    exact_ms = EXACT_MS + reads[measured].tick_ms / 2
+    with (
+        _opened(plan.source, plan.audio_track, plan.video_track) as old,
+        _opened(target, plan.new_audio_track, plan.new_video_track) as new,
+    ):
         pictures = _pictures(old, new, later_s, target)
-        exact_ms = EXACT_MS + tick_ms / 2
         sound_ms, places = _sound(old, new, plan.moves, later_s, exact_ms)
-    return Readback(1000 * later_s, packet_ms, sound_ms, places, pictures, identical)
+    return Readback(1000 * later_s, packet_ms, sound_ms, places, pictures, frozenset(identical))
 
 
-def _packets(
-    plan: Plan, target: Path, ledgers: dict[int, Ledger]
-) -> tuple[float, float, frozenset[int], float]:
-    """By how much all streams are later (s), how far off the worst packet is (ms), which streams
-    came out the same, and how finely the measured sound is timed (ms).
-    """
-    times_s: dict[int, list[float]] = {index: [] for index in ledgers}
-    sums: dict[int, list[int]] = {index: [] for index in ledgers}
-    wholes = dict.fromkeys(ledgers, 0)
-    ticks_ms: dict[int, float] = {}
+def _opened(path: Path, audio_track: int, video_track: int) -> Media:
+    """A file by the tracks of the fix, data in the place of samples included."""
+    return open_media(
+        path, audio_track=audio_track, video_track=video_track, any_sound=True, threads=1
+    )
+
+
+def _read_packets(target: Path, ledgers: dict[int, Ledger]) -> dict[int, _Read]:
+    """What the new file holds of each stream that has a ledger, by its number."""
+    reads = {index: _Read() for index in ledgers}
+    clocks: dict[int, Clock] = {}
     with open_container(target, VIDEO_FORMATS) as container:
-        clocks = {}
-        for packet in container.demux(
-            [
-                each
-                for each in container.streams
-                if each.index in ledgers and each.type != "attachment"
-            ]
-        ):
+        wanted = [
+            each
+            for each in container.streams
+            if each.index in ledgers and each.type != "attachment"
+        ]
+        for packet in container.demux(wanted):
             index = packet.stream.index
+            read, tick_s = reads[index], packet.time_base or Fraction(0)
             if index not in clocks:
                 clocks[index] = clock_of(container, target, packet.stream)
-                ticks_ms[index] = 1000 * float(packet.time_base or 0)
-            retime = clocks[index].retime
-            if retime is not None:
+                read.tick_ms = 1000 * float(tick_s)
+            if (retime := clocks[index].retime) is not None:
                 retime(packet)
             stamp = packet.dts if packet.pts is None else packet.pts
             if packet.size and is_cover(packet.stream):
                 stamp = stamp or 0
-            if (
-                packet.size
-                and stamp is not None
-                and not is_filler(packet, ledgers[index].plan.codec)
-            ):
-                times_s[index].append(
-                    float(stamp * (packet.time_base or 0)) - clocks[index].origin_s
-                )
-                sums[index].append(zlib.crc32(packet))
-                wholes[index] = zlib.crc32(packet, wholes[index])
-    (main,) = (index for index, ledger in ledgers.items() if ledger.plan.index == plan.main_video)
-    if not times_s[main]:
-        raise Failed("its pictures were lost in writing")
-    later_s = times_s[main][0] - ledgers[main].times_s[0]
-    worst_ms, identical = 0.0, set()
-    for index, ledger in ledgers.items():
-        if ledger.plan.action not in ("copied", "moved") or ledger.plan.kind == "attachment":
-            continue
-        what = f"{ledger.plan.kind} stream {ledger.plan.index}"
-        # Where the packets of PCM end is for the reader of mov to choose
-        is_pcm = ledger.plan.codec in SILENCE
-        if sums[index] == ledger.sums or (is_pcm and wholes[index] == ledger.whole):
-            identical.add(ledger.plan.index)
-        elif plan.same_format:
-            raise Failed(
-                f"{what} did not come out as it went in ({len(sums[index])} of {len(ledger.sums)} "
-                "packets)"
-            )
-        read_s, written_s = times_s[index], ledger.times_s
-        if is_pcm and sums[index] != ledger.sums:
-            read_s, written_s = read_s[:1], written_s[:1]
-        if len(read_s) != len(written_s):
-            # Another format divides packets otherwise; decoding will tell
-            continue
-        if not written_s:
-            continue
-        off_ms = 1000 * np.abs(np.array(read_s) - np.array(written_s) - later_s)
-        worst_ms = max(worst_ms, float(off_ms.max()))
-        if off_ms.max() > EXACT_MS + ticks_ms[index] / 2:
-            at_s = written_s[int(off_ms.argmax())]
-            raise Failed(f"{what} is {off_ms.max():.1f} ms off its place at {at_s:.2f} s")
-    (measured,) = (index for index, each in ledgers.items() if each.plan.index == plan.measured)
-    return later_s, worst_ms, frozenset(identical), ticks_ms.get(measured, 0.0)
+            if not packet.size or stamp is None or is_filler(packet, ledgers[index].plan.codec):
+                continue
+            read.times_s.append(float(stamp * tick_s) - clocks[index].origin_s)
+            read.sums.append(zlib.crc32(packet))
+            read.whole = zlib.crc32(packet, read.whole)
+    return reads
+
+
+def _name(ledger: Ledger) -> str:
+    return f"{ledger.plan.kind} stream {ledger.plan.index}"
+
+
+def _is_pcm(ledger: Ledger) -> bool:
+    """Whether it is for the reader of mov to choose where its packets end."""
+    return ledger.plan.codec in SILENCE
+
+
+def _is_identical(read: _Read, ledger: Ledger) -> bool:
+    """Whether a stream came out bit by bit as it went in."""
+    return read.sums == ledger.sums or (_is_pcm(ledger) and read.whole == ledger.whole)
+
+
+def _off_ms(read: _Read, ledger: Ledger, later_s: float) -> float:
+    """How far off its place the worst packet of a stream is. Raises Failed beyond `EXACT_MS`."""
+    read_s, written_s = read.times_s, ledger.times_s
+    if _is_pcm(ledger) and read.sums != ledger.sums:
+        read_s, written_s = read_s[:1], written_s[:1]
+    # Another format divides packets otherwise; decoding will tell
+    if len(read_s) != len(written_s) or not written_s:
+        return 0.0
+    off_ms = 1000 * np.abs(np.array(read_s) - np.array(written_s) - later_s)
+    worst_ms = float(off_ms.max())
+    if worst_ms > EXACT_MS + read.tick_ms / 2:
+        at_s = written_s[int(off_ms.argmax())]
+        raise Failed(f"{_name(ledger)} is {worst_ms:.1f} ms off its place at {at_s:.2f} s")
+    return worst_ms
 
 
 def _pictures(old: Media, new: Media, later_s: float, target: Path) -> int:

@@ -43,7 +43,7 @@ from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
 from avcheck.record.tracks import escaped
-from avcheck.text.plain_text import NO_VIDEO, NOT_REGULAR, PLAYLIST, is_playlist
+from avcheck.text.plain_text import NO_VIDEO, NOT_REGULAR, stand_in
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
@@ -219,8 +219,8 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
             head = file.read(128)
     except OSError as unreadable:
         return f"the file cannot be read ({reason_of(unreadable)}); check the disk"
-    if is_playlist(head):
-        return PLAYLIST
+    if (known := stand_in(head)) is not None:
+        return known
     if head[4:8] in (b"styp", b"moof", b"sidx", b"emsg", b"prft"):
         return "this is a segment of a stream; join it to the end of its init segment first"
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):

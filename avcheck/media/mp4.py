@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from av.packet import Packet
@@ -176,94 +176,122 @@ class Index:
                     memoryview(zlib.decompressobj().decompress(packed, MAX_INDEX)),
                     depth + 1,
                 )
-            elif len(part) >= 8:
-                self._take(inner, part)
-                self._take_times(inner, part)
+            elif len(part) >= 8 and (take := self._TAKERS.get(inner)) is not None:
+                take(self, part)
             at += size
         if kind == b"traf" and self._fragment.track is not None:
             self._fragment.track.fragments.append(self._fragment)
 
-    def _take(self, kind: bytes, body: memoryview) -> None:
-        """Take a box that decides how much FFmpeg keeps in memory."""
-        track = self._tracks[-1]
-        count = int.from_bytes(body[4:8], "big")
-        if kind == b"hdlr":
-            track.handlers.add(bytes(body[8:12]))
-        elif kind == b"stsz" and count:
-            track.samples = max(track.samples, int.from_bytes(body[8:12], "big"))
-        elif kind == b"stts":
-            track.whole_chunks &= count == 1 and int.from_bytes(body[12:16], "big") == 1
-        elif kind == b"stsc":
-            track.chunk_runs += [
-                (first, samples) for first, samples in _rows(">II4x", body[8:], count)
-            ]
-        elif kind in (b"stco", b"co64"):
-            track.chunks = max(track.chunks, min(count, len(body) // 4))
-        elif kind == b"trun":
-            track.in_fragments += count
+    def _take_mvhd(self, body: memoryview) -> None:
+        self._movie_scale = self._movie_scale or _number(body, 20 if _is_wide(body) else 12)
+        for track in self._tracks:
+            track.movie_scale = self._movie_scale
 
-    def _take_times(self, kind: bytes, body: memoryview) -> None:
-        """Take a box that decides when a sample is shown."""
-        track, fragment = self._tracks[-1], self._fragment
-        wide = body[0] == 1
-        if kind == b"mvhd":
-            self._movie_scale = self._movie_scale or int.from_bytes(
-                body[20:24] if wide else body[12:16], "big"
-            )
-            for known in self._tracks:
-                known.movie_scale = self._movie_scale
-        elif kind == b"tkhd":
-            track.id = int.from_bytes(body[20:24] if wide else body[12:16], "big")
-            track.fragmented |= track.id in self._defaults
-        elif kind == b"mdhd":
-            track.scale = int.from_bytes(body[20:24] if wide else body[12:16], "big")
-            track.media_duration = int.from_bytes(body[24:32] if wide else body[16:20], "big")
-        elif kind == b"stsd":
-            track.encrypted = track.encrypted or _encryption(bytes(body))
-        elif kind == b"elst":
-            form = ">Qqi" if wide else ">Iii"
-            # FFmpeg, too, counts those that are there
-            track.edits = [EditRow(*row) for row in _rows(form, body[8:], len(body))]
-            track.unreadable = (
-                body[0] > 1
-                or len(track.edits) < int.from_bytes(body[4:8], "big")
-                or sum(edit.duration + abs(edit.media_time) for edit in track.edits) > MOST_TICKS
-            )
-        elif kind == b"stts":
-            rows = (
-                np.frombuffer(body[8 : 8 + len(body[8:]) // 8 * 8], ">u4")
-                .reshape(-1, 2)
-                .astype(np.int64)
-            )
-            track.listed = bounded(int(rows.prod(1).sum()))
-        elif kind == b"trex":
-            number = int.from_bytes(body[4:8], "big")
-            size = int.from_bytes(body[16:20], "big")
-            self._defaults[number] = int.from_bytes(body[12:16], "big"), size
-            self.track(number).fragmented = True
-        elif kind == b"tfhd":
-            fragment.track = known = self.track(int.from_bytes(body[4:8], "big"))
-            flags, at = int.from_bytes(body[1:4], "big"), 8
-            fragment.duration, fragment.size = self._defaults.get(known.id, (0, 0))
-            if flags & 0x1:
-                fragment.base, at = _ticks(body[at : at + 8]), at + 8
-            # 0x20000: the base is the `moof`
-            elif not flags & 0x20000 and self._run_before is not None:
-                fragment.base = self._run_before.end
-            at += 4 * bool(flags & 0x2)
-            if flags & 0x8:
-                fragment.duration, at = int.from_bytes(body[at : at + 4], "big"), at + 4
-            if flags & 0x10:
-                fragment.size = int.from_bytes(body[at : at + 4], "big")
-        elif kind == b"tfdt":
-            fragment.decode_time = _ticks(body[4:12] if wide else body[4:8])
-        elif kind == b"uuid" and len(body) >= 24 and body[:16] == _TFXD:
-            fragment.shown_time = _ticks(body[20:28] if body[16] == 1 else body[20:24], signed=True)
-        elif kind == b"trun" and fragment.track is not None:
-            data = int.from_bytes(body[8:12], "big", signed=True) if body[3] & 0x1 else 0
-            fragment.runs.append(
-                SampleRun(fragment.base + data, bytes(body), fragment.duration, fragment.size)
-            )
+    def _take_tkhd(self, body: memoryview) -> None:
+        track = self._tracks[-1]
+        track.id = _number(body, 20 if _is_wide(body) else 12)
+        track.fragmented |= track.id in self._defaults
+
+    def _take_mdhd(self, body: memoryview) -> None:
+        track, wide = self._tracks[-1], _is_wide(body)
+        track.scale = _number(body, 20 if wide else 12)
+        track.media_duration = _number(body, 24, 8) if wide else _number(body, 16)
+
+    def _take_hdlr(self, body: memoryview) -> None:
+        self._tracks[-1].handlers.add(bytes(body[8:12]))
+
+    def _take_stsd(self, body: memoryview) -> None:
+        track = self._tracks[-1]
+        track.encrypted = track.encrypted or _encryption(bytes(body))
+
+    def _take_elst(self, body: memoryview) -> None:
+        track = self._tracks[-1]
+        form = ">Qqi" if _is_wide(body) else ">Iii"
+        # FFmpeg, too, counts those that are there
+        track.edits = [EditRow(*row) for row in _rows(form, body[8:], len(body))]
+        track.unreadable = (
+            body[0] > 1
+            or len(track.edits) < _number(body, 4)
+            or sum(edit.duration + abs(edit.media_time) for edit in track.edits) > MOST_TICKS
+        )
+
+    def _take_stts(self, body: memoryview) -> None:
+        track = self._tracks[-1]
+        track.whole_chunks &= _number(body, 4) == 1 and _number(body, 12) == 1
+        table = body[8 : len(body) // 8 * 8]
+        rows = np.frombuffer(table, ">u4").reshape(-1, 2).astype(np.int64)
+        track.listed = bounded(int(rows.prod(1).sum()))
+
+    def _take_stsz(self, body: memoryview) -> None:
+        if _number(body, 4):  # one size for all samples, which are only counted then
+            track = self._tracks[-1]
+            track.samples = max(track.samples, _number(body, 8))
+
+    def _take_stsc(self, body: memoryview) -> None:
+        rows = _rows(">II4x", body[8:], _number(body, 4))
+        self._tracks[-1].chunk_runs += [(first, samples) for first, samples in rows]
+
+    def _take_chunks(self, body: memoryview) -> None:
+        track = self._tracks[-1]
+        track.chunks = max(track.chunks, min(_number(body, 4), len(body) // 4))
+
+    def _take_trex(self, body: memoryview) -> None:
+        track_id = _number(body, 4)
+        self._defaults[track_id] = _number(body, 12), _number(body, 16)
+        self.track(track_id).fragmented = True
+
+    def _take_tfhd(self, body: memoryview) -> None:
+        fragment, flags, at = self._fragment, _number(body, 1, 3), 8
+        fragment.track = track = self.track(_number(body, 4))
+        fragment.duration, fragment.size = self._defaults.get(track.id, (0, 0))
+        if flags & 0x1:
+            fragment.base, at = _ticks(body[at : at + 8]), at + 8
+        # 0x20000: the base is the `moof`
+        elif not flags & 0x20000 and self._run_before is not None:
+            fragment.base = self._run_before.end
+        at += 4 * bool(flags & 0x2)  # which sample description
+        if flags & 0x8:
+            fragment.duration, at = _number(body, at), at + 4
+        if flags & 0x10:
+            fragment.size = _number(body, at)
+
+    def _take_tfdt(self, body: memoryview) -> None:
+        self._fragment.decode_time = _ticks(body[4:12] if _is_wide(body) else body[4:8])
+
+    def _take_uuid(self, body: memoryview) -> None:
+        if len(body) >= 24 and body[:16] == _TFXD:
+            wide = body[16] == 1
+            self._fragment.shown_time = _ticks(body[20:28] if wide else body[20:24], signed=True)
+
+    def _take_trun(self, body: memoryview) -> None:
+        fragment = self._fragment
+        self._tracks[-1].in_fragments += _number(body, 4)
+        if fragment.track is None:
+            return
+        offset = int.from_bytes(body[8:12], "big", signed=True) if body[3] & 0x1 else 0
+        fragment.runs.append(
+            SampleRun(fragment.base + offset, bytes(body), fragment.duration, fragment.size)
+        )
+
+    # What is read of each kind of box: its contents without the head, 8 bytes or more
+    _TAKERS: ClassVar[dict[bytes, Callable[[Index, memoryview], None]]] = {
+        b"mvhd": _take_mvhd,
+        b"tkhd": _take_tkhd,
+        b"mdhd": _take_mdhd,
+        b"hdlr": _take_hdlr,
+        b"stsd": _take_stsd,
+        b"elst": _take_elst,
+        b"stts": _take_stts,
+        b"stsz": _take_stsz,
+        b"stsc": _take_stsc,
+        b"stco": _take_chunks,
+        b"co64": _take_chunks,
+        b"trex": _take_trex,
+        b"tfhd": _take_tfhd,
+        b"tfdt": _take_tfdt,
+        b"uuid": _take_uuid,
+        b"trun": _take_trun,
+    }
 
 
 _BOXES_OF_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex", b"moof", b"traf"}
@@ -285,6 +313,16 @@ def index_of(path: Path) -> Index:
 @lru_cache(maxsize=2)  # of a film, and of the sound beside it
 def _index(path: Path, _size: int, _mtime_ns: int) -> Index:
     return Index(path)
+
+
+def _number(body: memoryview, at: int, size: int = 4) -> int:
+    """An unsigned number of so many bytes in a box; of a body that ends before, what is there."""
+    return int.from_bytes(body[at : at + size], "big")
+
+
+def _is_wide(body: memoryview) -> bool:
+    """Whether the times of a box are of 64 bits, by its version."""
+    return body[0] == 1
 
 
 def _ticks(data: memoryview, *, signed: bool = False) -> int:

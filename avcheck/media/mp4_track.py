@@ -56,6 +56,9 @@ class SampleRun:
         self._start = start
 
     def _column(self, bit: int, default: int) -> NDArray[np.int64]:
+        """The field of each sample that this flag stands for, (count,); `default` where the box
+        has no such column.
+        """
         if bit not in self._columns:
             return np.full(self.count, default, np.int64)
         if not self.count:

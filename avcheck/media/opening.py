@@ -15,6 +15,7 @@ from statistics import median
 from typing import Literal
 
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -46,6 +47,7 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
 from avcheck.media.sections import (
+    Chosen,
     Layout,
     StreamPart,
     StreamsWanted,
@@ -114,86 +116,107 @@ def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:
         return tracks_of(of_programme(container.streams.audio, chosen.pids))
 
 
+@dataclass(frozen=True)
+class _Streams:
+    """The streams that are decoded to open a file, those of its first section if it has several."""
+
+    container: InputContainer  # that holds them, open
+    video: VideoStream  # the picture
+    audio: AudioStream | None  # the sound; None: there is none, or it is not what is checked
+    clock: Clock  # of the picture
+    heard: Clock  # of the sound; that of the picture without any
+
+    @property
+    def clocks(self) -> dict[int, Clock]:
+        """The clock of each, by its index."""
+        own = {} if self.audio is None else {self.audio.index: self.heard}
+        return {self.video.index: self.clock, **own}
+
+
 def open_film(path: Path, wanted: StreamsWanted) -> Opened:
     """Open a video file, and find its first picture and its first sound. Raises as `open_media`."""
     with ExitStack() as stack:
-        container = opened = stack.enter_context(open_container(path, VIDEO_FORMATS))
+        container = stack.enter_context(open_container(path, VIDEO_FORMATS))
         survey = survey_of(container, path, wanted.program)
         chosen = choose_streams(container, path, survey, wanted)
-        video, audio = chosen.video, chosen.audio
         sounding = of_programme(container.streams.audio, chosen.pids)
         shown = of_programme(playing(container), chosen.pids)
-        audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
-        audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
-        duration_s = duration_s_of(container, path, video)
-        layout = layout_of(path, VIDEO_FORMATS, survey, chosen, wanted)
+        duration_s = duration_s_of(container, path, chosen.video)
         joined = None if survey else joined_layout(path, container, wanted)
-        seams = layout or joined
+        seams = layout_of(path, survey, chosen, wanted) or joined
         if seams is not None:
             duration_s = seams.end_s
-        if container.format.name != "avi":  # FFmpeg and mpv count on through all of it
-            layout = seams
-        if layout is not None:
-            container, video, audio, origin_s = stack.enter_context(open_layout(layout))
-            clock = heard = Clock(origin_s)
+        # FFmpeg and mpv count on through all of an AVI that was joined
+        layout = None if container.format.name == "avi" else seams
+        if layout is None:
+            streams = _streams_of(container, path, chosen, own_sound=wanted.own_sound)
         else:
-            clock = heard = clock_of(container, path, video)
-            try:
-                heard = clock if audio is None else clock_of(container, path, audio)
-            except DecodeFailed:
-                if wanted.own_sound:
-                    raise
-                audio = None  # it is not what is checked
-        clocks = {video.index: clock} | ({} if audio is None else {audio.index: heard})
-        picture, sound, at_end = first_frames(container, video, audio, clocks)
+            inside, video, audio, origin_s = stack.enter_context(open_layout(layout))
+            streams = _Streams(inside, video, audio, Clock(origin_s), Clock(origin_s))
+        picture, sound, at_end = first_frames(
+            streams.container, streams.video, streams.audio, streams.clocks
+        )
         if picture is None and at_end:
             raise no_pictures(path)
         if sound is None and at_end and wanted.own_sound:
             raise no_sound(path)
-        picture_source = clock.source(path, VIDEO_FORMATS, video.index)
-        sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
-        sound_source = dataclasses.replace(sound_source, heard=_channels_heard(wanted, sound))
-        first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
-        if clock.timeline is not None:
-            first_picture_s = _first_picture_s(picture_source, clock.timeline)
-        first_sound_s = first_sound_s_of(sound, heard.origin_s)
-        if heard.timeline is not None and sound is not None:
-            first_sound_s = first_timeline_sound_s(sound_source, heard.timeline)
-        width, height, rotation = _upright(video, picture)
+        picture_source = streams.clock.source(path, VIDEO_FORMATS, streams.video.index)
+        number = -1 if streams.audio is None else streams.audio.index
+        sound_source = dataclasses.replace(
+            streams.heard.source(path, VIDEO_FORMATS, number), heard=_channels_heard(wanted, sound)
+        )
+        width, height, rotation = _upright(streams.video, picture)
         info = MediaInfo(
             path=path,
             duration_s=duration_s,
-            video_codec=video.codec_context.name,
+            video_codec=streams.video.codec_context.name,
             width=width,
             height=height,
             rotation=rotation,
-            frame_rate=_rate_of(container, video, picture, picture_source),
-            audio_codec=audio.codec_context.name if audio else "",
-            audio_track=audio_number,
-            video_track=video_number,
+            frame_rate=_rate_of(streams.container, streams.video, picture, picture_source),
+            audio_codec=streams.audio.codec_context.name if streams.audio else "",
+            audio_track=sounding.index(chosen.audio) if chosen.audio else None,
+            video_track=shown.index(chosen.video),
             program=chosen.programme.number if chosen.programme else None,
             programs=programmes_of(survey) if survey else (),
-            audio_tracks=audio_tracks,
-            video_tracks=video_tracks,
-            first_picture_s=first_picture_s,
-            first_sound_s=first_sound_s,
-            container=container.format.long_name,
-            timecode=_timecode_of(container, video),
+            audio_tracks=tracks_of(sounding),
+            video_tracks=tracks_of(shown),
+            first_picture_s=_first_picture_s(picture, picture_source, streams.clock),
+            first_sound_s=_first_sound_s(sound, sound_source, streams.heard),
+            container=streams.container.format.long_name,
+            timecode=_timecode_of(streams.container, streams.video),
         )
         return Opened(
-            info,
-            whole_of(picture_source) if layout is None else layout.pictures,
-            whole_of(sound_source) if layout is None else layout.sounds,
-            is_seekable(container),
-            _stream_clock(container, path, layout),
-            clock.timeline,
-            heard.timeline,
-            () if seams is None else seams.seams_s,
-            "clock" if joined is None else "files" if layout else "one",
-            joined_bytes(path),
-            too_many_files=survey is None and are_too_many(path, opened),
-            unheard=unheard_channels(sound_source, container),
+            info=info,
+            pictures=whole_of(picture_source) if layout is None else layout.pictures,
+            sounds=whole_of(sound_source) if layout is None else layout.sounds,
+            seekable=is_seekable(streams.container),
+            stream_clock=_stream_clock(streams.container, path, layout),
+            picture_timeline=streams.clock.timeline,
+            sound_timeline=streams.heard.timeline,
+            seams_s=() if seams is None else seams.seams_s,
+            seams_are="clock" if joined is None else "files" if layout else "one",
+            joined_bytes=joined_bytes(path),
+            too_many_files=survey is None and are_too_many(path, container),
+            unheard=unheard_channels(sound_source, streams.container),
         )
+
+
+def _streams_of(
+    container: InputContainer, path: Path, chosen: Chosen, *, own_sound: bool
+) -> _Streams:
+    """The streams as chosen, each by its own clock. Raises DecodeFailed for one whose clock cannot
+    be followed, if it is checked.
+    """
+    video, audio = chosen.video, chosen.audio
+    clock = heard = clock_of(container, path, video)
+    try:
+        heard = clock if audio is None else clock_of(container, path, audio)
+    except DecodeFailed:
+        if own_sound:
+            raise
+        audio = None
+    return _Streams(container, video, audio, clock, heard)
 
 
 def _channels_heard(wanted: StreamsWanted, sound: AudioFrame | None) -> Channels:
@@ -224,14 +247,24 @@ def _upright(video: VideoStream, picture: VideoFrame | None) -> tuple[int, int, 
     return (width, height, rotation) if rotation in (0, 180) else (height, width, rotation)
 
 
-def _first_picture_s(source: Source, timeline: Timeline) -> float | None:
-    """When the first picture of a timeline is shown."""
+def _first_picture_s(picture: VideoFrame | None, source: Source, clock: Clock) -> float | None:
+    """When the first picture is shown: the first that decodes, or that of an edit list."""
+    timeline = clock.timeline
+    if timeline is None:
+        return None if picture is None else frame_time_s(picture, clock.origin_s)
 
     def decode(tally: Tally, from_s: float | None) -> Generator[Picture, None, None]:
         return decode_pictures(source, tally, from_s, short_side=SHORT_SIDE, threads=1)
 
     with closing(play_pictures(timeline, decode, Tally(), None, source.path)) as pictures:
-        return next((picture.pts_s for picture in pictures), None)
+        return next((each.pts_s for each in pictures), None)
+
+
+def _first_sound_s(sound: AudioFrame | None, source: Source, clock: Clock) -> float | None:
+    """When the first sound is heard."""
+    if clock.timeline is None or sound is None:
+        return first_sound_s_of(sound, clock.origin_s)
+    return first_timeline_sound_s(source, clock.timeline)
 
 
 def first_timeline_sound_s(source: Source, timeline: Timeline) -> float | None:

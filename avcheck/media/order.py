@@ -18,7 +18,6 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from itertools import pairwise
-from typing import Any
 
 from av.container import InputContainer
 from av.packet import Packet
@@ -61,11 +60,11 @@ class ShowOrder:
         self._decided = self._counted or self._one_time
         self._decoding = False  # whether the times are decoding times
         self._lead: int | None = None  # of a packet's presentation time over its decoding time
-        self._held: list[Any] = []
+        self._held: list[VideoFrame] = []
         self._last: int | None = None
         self._stale = STALE_S / float(stream.time_base or 1)
 
-    def taken(self, packet: Packet[Any]) -> None:
+    def taken(self, packet: Packet[VideoStream]) -> None:
         """Prepare a packet that is about to be decoded, and learn from its times."""
         if self._one_time and packet.size:
             # The decoder passes the presentation time of a picture's first packet on to the
@@ -79,15 +78,15 @@ class ShowOrder:
             self._decided = self._lead is not None and lead != self._lead
             self._lead = lead
 
-    def shown(self, frames: list[Any]) -> list[Any]:
+    def shown(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         """These frames and those held back, with their times; or none yet."""
         if self._places is not None:
             return self._places.shown(frames)
         self._held += frames
         if frames and not self._decided:
-            times = [frame.pts for frame in self._held if frame.pts is not None]
+            times = [(frame.pts, frame.dts) for frame in self._held if frame.pts is not None]
             self._decoding = any(
-                0 < before - after < self._stale for before, after in pairwise(times)
+                0 < before - after < self._stale for (before, _), (after, _) in pairwise(times)
             )
             self._decided = (
                 self._decoding
@@ -96,13 +95,13 @@ class ShowOrder:
                 or len(times) >= min(HELD_MOST, _room_for(frames[0]))
             )
             if self._decoding:
-                first = self._held[0]
+                first_pts, first_dts = times[0]
                 self._tally.decoding_delay_s = float(
-                    ((first.dts or first.pts) - first.pts) * (self._stream.time_base or 0)
+                    ((first_dts or first_pts) - first_pts) * (self._stream.time_base or 0)
                 )
         return self.rest() if self._decided else []
 
-    def rest(self) -> list[Any]:
+    def rest(self) -> list[VideoFrame]:
         """The frames held back, with their times."""
         if self._places is not None:
             return self._places.rest()
@@ -121,7 +120,7 @@ class ShowOrder:
                 self._last = frame.pts
         return frames
 
-    def _counted_on(self, frame: Any, time: int | None) -> int | None:
+    def _counted_on(self, frame: VideoFrame, time: int | None) -> int | None:
         """The time of a picture of a program stream: if it falls back, it follows the one before.
 
         If an earlier one went ahead by as much, the pictures since then were late, and this one is
@@ -153,11 +152,11 @@ class _Places:
     def __init__(self, stream: VideoStream, tally: Tally) -> None:
         self._stream = stream
         self._tally = tally
-        self._frames: deque[Any] = deque()
+        self._frames: deque[VideoFrame] = deque()
         self._places: list[int] = []
         self._may_move = stream.codec_context.codec.reorder
 
-    def shown(self, frames: list[Any]) -> list[Any]:
+    def shown(self, frames: list[VideoFrame]) -> list[VideoFrame]:
         """Those of these frames and of the ones before whose places are certain."""
         for frame in frames:
             place = frame.dts if frame.pts is None else frame.pts
@@ -170,10 +169,10 @@ class _Places:
         # By now the decoder has noticed B-pictures.
         return self._laid(most if self._stream.codec_context.has_b_frames else 0)
 
-    def rest(self) -> list[Any]:
+    def rest(self) -> list[VideoFrame]:
         return self._laid(0)
 
-    def _laid(self, held: int) -> list[Any]:
+    def _laid(self, held: int) -> list[VideoFrame]:
         """All but the last `held` frames, in their places."""
         laid = []
         while len(self._frames) > held:

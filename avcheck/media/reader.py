@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from avcheck.machine.cores import cores
@@ -79,12 +78,7 @@ class Media:
     def __enter__(self) -> Media:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -167,78 +161,19 @@ class Media:
         for another of its sounds.
         """
         picture, sound = shown._picture_tally, self._sound_tally
-        notes: list[str] = []
-        if self.seams_s:
-            notes.append(_SEAMS[self._film.seams_are].format(_places(self.seams_s)))
-        if self._film.sound_seams_s:
-            seams = _SOUND_SEAMS[self._film.sound_seams_are]
-            notes.append(seams.format(_places(self._film.sound_seams_s)))
-        for what, are_too_many in (
-            ("it", self._film.too_many_files),
-            ("its sound file", self._film.too_many_sounds),
-        ):
-            if are_too_many:
-                notes.append(_TOO_MANY.format(MOST_FILES, what))
-        if self._film.joined_bytes:
-            notes.append(
-                "another file was joined to its end: players show the first alone, and the last "
-                f"{self._film.joined_bytes:,} bytes were not looked at"
-            )
-        if self._film.sound_joined_bytes:
-            notes.append(
-                "another file was joined to the end of its sound file: players play the first "
-                f"alone, and the last {self._film.sound_joined_bytes:,} bytes were not listened to"
-            )
-        ahead_s = self._film.timecode_ahead_s
-        if ahead_s is not None:
-            notes.append(
-                f"by their timecodes its sound file begins {abs(ahead_s):.2f} s "
-                f"{'after' if ahead_s > 0 else 'before'} the pictures; it was laid on the "
-                "beginning of the film, as by players"
-            )
-        if self._film.unheard is not None:
-            notes += _in_words(self._film.unheard)
         timelines = shown._film.picture_timeline, self._film.sound_timeline
-        if any(each is not None and each.other_speed for each in timelines):
-            notes.append("its edit list plays some of it at another speed, which is not looked at")
-        notes += _hidden(*timelines)
-        notes += self._alone(picture, sound)
-        if sound.lost:
-            notes.append(counted(sound.lost, "damaged audio packet"))
-        if picture.decoding_delay_s is not None:
-            delay_ms = 1000 * picture.decoding_delay_s
-            notes.append(
-                "its pictures carry decoding times only: each is shown when it is decoded; "
-                f"a player that takes them for the times of presentation shows it {delay_ms:.0f} "
-                "ms earlier"
-            )
-        if picture.decoded_later_s:
-            notes.append(
-                "its pictures carry no times of presentation: each is shown in its place; players "
-                "that show it when it is decoded, as FFmpeg does, are "
-                f"{1000 * picture.decoded_later_s:.0f} ms later"
-            )
-        if sound.one_channel_s:
-            notes.append(
-                f"its channels cancel each other when mixed: for {sound.one_channel_s:.0f} s one "
-                "of them was taken alone"
-            )
-        if sound.bad_samples:
-            samples = counted(sound.bad_samples, "audio sample")
-            notes.append(f"not a number, taken as silence: {samples}")
-        for kind, tally in (("picture", picture), ("audio frame", sound)):
-            if tally.undated:
-                notes.append(f"left out: {counted(tally.undated, kind)} without a timestamp")
-            if tally.stray:
-                notes.append(f"left out: {counted(tally.stray, kind)} with a damaged timestamp")
-            if tally.backward:
-                notes.append(f"timestamps jump back; left out: {counted(tally.backward, kind)}")
+        notes = (
+            *_of_the_film(self._film),
+            *_of_edit_lists(*timelines),
+            *self._alone(picture, sound),
+            *_of_decoding(picture, sound),
+        )
         return Degraded(
             corrupt_frames=picture.lost + picture.damaged,
             missing_audio_s=round(sound.missing_s, 3),
             missing_video_s=round(picture.missing_s, 3),
             truncated=self._truncated(picture, sound),
-            notes=tuple(notes),
+            notes=notes,
             unseen_s=_merged([*picture.unseen, *sound.unseen]),
             unseen_bytes=self._film.joined_bytes + self._film.sound_joined_bytes,
         )
@@ -356,15 +291,84 @@ def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, floa
     )
 
 
-def _hidden(pictures: Timeline | None, sound: Timeline | None) -> list[str]:
-    """That an edit list shows little of what the file holds. Some players show more."""
+def _of_the_film(film: Opened) -> Iterator[str]:
+    """What was noticed when the file was opened."""
+    if film.seams_s:
+        yield _SEAMS[film.seams_are].format(_places(film.seams_s))
+    if film.sound_seams_s:
+        yield _SOUND_SEAMS[film.sound_seams_are].format(_places(film.sound_seams_s))
+    for what, are_too_many in (
+        ("it", film.too_many_files),
+        ("its sound file", film.too_many_sounds),
+    ):
+        if are_too_many:
+            yield _TOO_MANY.format(MOST_FILES, what)
+    if film.joined_bytes:
+        yield (
+            "another file was joined to its end: players show the first alone, and the last "
+            f"{film.joined_bytes:,} bytes were not looked at"
+        )
+    if film.sound_joined_bytes:
+        yield (
+            "another file was joined to the end of its sound file: players play the first "
+            f"alone, and the last {film.sound_joined_bytes:,} bytes were not listened to"
+        )
+    ahead_s = film.timecode_ahead_s
+    if ahead_s is not None:
+        yield (
+            f"by their timecodes its sound file begins {abs(ahead_s):.2f} s "
+            f"{'after' if ahead_s > 0 else 'before'} the pictures; it was laid on the "
+            "beginning of the film, as by players"
+        )
+    if film.unheard is not None:
+        yield from _in_words(film.unheard)
+
+
+def _of_edit_lists(pictures: Timeline | None, sound: Timeline | None) -> Iterator[str]:
+    """That an edit list changes the speed, or shows little of what the file holds. Some players
+    show more.
+    """
+    if any(each is not None and each.other_speed for each in (pictures, sound)):
+        yield "its edit list plays some of it at another speed, which is not looked at"
     for timeline, what in ((pictures, "pictures"), (sound, "sound")):
         if timeline is not None and timeline.shown_s < _LITTLE * timeline.held_s:
-            return [
+            yield (
                 f"its edit list shows {timeline.shown_s:.1f} s of the {timeline.held_s:.1f} s of "
                 f"{what} that it holds"
-            ]
-    return []
+            )
+            return
+
+
+def _of_decoding(picture: Tally, sound: Tally) -> Iterator[str]:
+    """What was met while the file was decoded."""
+    if sound.lost:
+        yield counted(sound.lost, "damaged audio packet")
+    if picture.decoding_delay_s is not None:
+        yield (
+            "its pictures carry decoding times only: each is shown when it is decoded; a player "
+            "that takes them for the times of presentation shows it "
+            f"{1000 * picture.decoding_delay_s:.0f} ms earlier"
+        )
+    if picture.decoded_later_s:
+        yield (
+            "its pictures carry no times of presentation: each is shown in its place; players "
+            "that show it when it is decoded, as FFmpeg does, are "
+            f"{1000 * picture.decoded_later_s:.0f} ms later"
+        )
+    if sound.one_channel_s:
+        yield (
+            f"its channels cancel each other when mixed: for {sound.one_channel_s:.0f} s one "
+            "of them was taken alone"
+        )
+    if sound.bad_samples:
+        yield f"not a number, taken as silence: {counted(sound.bad_samples, 'audio sample')}"
+    for kind, tally in (("picture", picture), ("audio frame", sound)):
+        if tally.undated:
+            yield f"left out: {counted(tally.undated, kind)} without a timestamp"
+        if tally.stray:
+            yield f"left out: {counted(tally.stray, kind)} with a damaged timestamp"
+        if tally.backward:
+            yield f"timestamps jump back; left out: {counted(tally.backward, kind)}"
 
 
 def _in_words(unheard: Unheard) -> Iterator[str]:

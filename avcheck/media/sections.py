@@ -29,7 +29,7 @@ from avcheck.errors import (
     NoVideo,
 )
 from avcheck.media.base import STALE_S, ExcerptStream, Picture, Sound, Source, Tally, no_pictures
-from avcheck.media.container import open_container, open_source
+from avcheck.media.container import VIDEO_FORMATS, open_container, open_source
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
 from avcheck.media.streams import choose_audio, choose_video, of_programme, playing
@@ -218,14 +218,14 @@ def _encrypted(path: Path) -> Encrypted:
 
 
 def layout_of(
-    path: Path, formats: str, survey: Survey | None, chosen: Chosen, wanted: StreamsWanted
+    path: Path, survey: Survey | None, chosen: Chosen, wanted: StreamsWanted
 ) -> Layout | None:
     """How a transport stream is divided; None if the file can be read as one, like every other
     file.
     """
     if survey is None or chosen.programme is None:
         return None
-    sections = sections_of(survey, _eras(path, formats, survey, chosen, wanted))
+    sections = sections_of(survey, _eras(path, survey, chosen, wanted))
     if not sections or (len(sections) == 1 and len(programmes_of(survey)) == 1):
         return None
     pictures: list[StreamPart] = []
@@ -237,15 +237,13 @@ def layout_of(
             source = None
             if pid is not None and first is not None and number < MAX_SECTIONS:
                 source = Source(
-                    path, formats, -1, 0.0, ExcerptStream(excerpt, pid, first, section.zero)
+                    path, VIDEO_FORMATS, -1, 0.0, ExcerptStream(excerpt, pid, first, section.zero)
                 )
             parts.append(StreamPart(section.start_s, section.end_s, source))
     return Layout(path, tuple(pictures), tuple(sounds))
 
 
-def _eras(
-    path: Path, formats: str, survey: Survey, chosen: Chosen, wanted: StreamsWanted
-) -> list[Era]:
+def _eras(path: Path, survey: Survey, chosen: Chosen, wanted: StreamsWanted) -> list[Era]:
     """From where to where the programme has which PIDs. When they change, the streams are chosen
     again.
     """
@@ -266,7 +264,7 @@ def _eras(
         ):
             continue
         candidates = tables.programmes.values() if now is None else [now]
-        following = _next_era(path, formats, survey, tables, candidates, wanted)
+        following = _next_era(path, survey, tables, candidates, wanted)
         if following is not None:
             eras[-1] = dataclasses.replace(era, end=following.start)
             eras.append(following)
@@ -275,7 +273,6 @@ def _eras(
 
 def _next_era(
     path: Path,
-    formats: str,
     survey: Survey,
     tables: Tables,
     candidates: Iterable[Programme],
@@ -285,7 +282,7 @@ def _next_era(
     for programme in candidates:
         excerpt = Excerpt(tables.at, survey.end, tables.packets + programme.packets)
         try:
-            with open_container(path, formats, excerpt) as container:
+            with open_container(path, VIDEO_FORMATS, excerpt) as container:
                 chosen = _choose(container, path, wanted, frozenset(programme.types))
                 audio_pid = None if chosen.audio is None else chosen.audio.id
                 return Era(

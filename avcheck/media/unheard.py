@@ -4,7 +4,7 @@ timecode. To a listener they are noise, and so they would be to a check.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -79,37 +79,60 @@ def _unheard(source: Source, _: tuple[int | None, int | None]) -> Unheard | None
         codec = stream.codec_context.name
         is_exact = codec.startswith("pcm_") or codec in _LOSSLESS
         packets = packets_of(container, [stream], Tally(), source.retime)
-        kinds: dict[int, str] = {}
-        whole = data = np.zeros((2, 0))  # by channel, each in energy and in looks
-        has_sounded = was_loud = np.zeros(0, np.bool_)
-        heard_s = 0.0
-        looks = _looks(decoded_frames(container, stream, Tally(), packets))
-        for samples, rate in islice(looks, _LOOKS):
-            if not heard_s:
-                whole, data = np.zeros((2, 2, samples.shape[1]))
-                has_sounded = np.zeros(samples.shape[1], np.bool_)
-                was_loud = ~has_sounded
-            energy = _energy(samples)
-            size = np.stack([energy, energy > 0])
-            whole += size
-            for channel, kind in _kinds(samples, rate, is_exact).items():
-                data[:, channel] += size[:, channel]
-                kinds.setdefault(channel, kind)
-            loud = energy > len(samples) * (_QUIET * _full_scale(samples)) ** 2
-            # What begins in the middle of a look is not recognised before the next
-            has_sounded |= loud & was_loud
-            was_loud = loud
-            heard_s += len(samples) / rate
-            if not kinds and (has_sounded.all() or heard_s > _SILENCE_S):
+        looks = islice(_looks(decoded_frames(container, stream, Tally(), packets)), _LOOKS)
+        channels: _Channels | None = None
+        for samples, rate in looks:
+            channels = channels or _Channels(samples.shape[1])
+            channels.add(samples, rate, _kinds(samples, rate, is_exact))
+            if channels.are_sound:
                 return None
-    loudest = max((data[0, channel] for channel, kind in kinds.items() if kind == LTC), default=0.0)
-    kept = tuple(
-        (channel, kind)
-        for channel, kind in sorted(kinds.items())
-        if (data[:, channel] >= _MOST * whole[:, channel]).all()
-        and not (kind == LTC and data[0, channel] < _CROSSTALK * loudest)
-    )
-    return Unheard(kept, len(kept) == len(has_sounded)) if kept else None
+    return None if channels is None else channels.unheard()
+
+
+class _Channels:
+    """What the channels of a track held in the looks at it so far."""
+
+    def __init__(self, count: int) -> None:
+        self._kinds: dict[int, str] = {}  # a channel that was no sound in some look, and what
+        # By channel, each in energy and in looks that are not silent: of all, and of the no-sound
+        self._whole = np.zeros((2, count))
+        self._data = np.zeros((2, count))
+        self._was_loud = np.ones(count, np.bool_)  # in the last look; at first, none was missed
+        self._has_sounded = np.zeros(count, np.bool_)
+        self._heard_s = 0.0
+
+    def add(self, samples: _Samples, rate: int, kinds: Mapping[int, str]) -> None:
+        """Take in a look: its samples (n, channels), and which of its channels are no sound."""
+        energy = _energy(samples)
+        size = np.stack([energy, energy > 0])
+        self._whole += size
+        for channel, kind in kinds.items():
+            self._data[:, channel] += size[:, channel]
+            self._kinds.setdefault(channel, kind)
+        loud = energy > len(samples) * (_QUIET * _full_scale(samples)) ** 2
+        # What begins in the middle of a look is not recognised before the next
+        self._has_sounded |= loud & self._was_loud
+        self._was_loud = loud
+        self._heard_s += len(samples) / rate
+
+    @property
+    def are_sound(self) -> bool:
+        """Whether none holds anything else, by what was heard of each, and no look is needed."""
+        return not self._kinds and bool(
+            self._has_sounded.all() or self._heard_s > _SILENCE_S  # one that stays silent
+        )
+
+    def unheard(self) -> Unheard | None:
+        """Those that are no sound for the most part; None if all are sound."""
+        ltc = [self._data[0, channel] for channel, kind in self._kinds.items() if kind == LTC]
+        leak = _CROSSTALK * max(ltc, default=0.0)
+        kept = tuple(
+            (channel, kind)
+            for channel, kind in sorted(self._kinds.items())
+            if (self._data[:, channel] >= _MOST * self._whole[:, channel]).all()
+            and not (kind == LTC and self._data[0, channel] < leak)
+        )
+        return Unheard(kept, len(kept) == len(self._has_sounded)) if kept else None
 
 
 def _kinds(samples: _Samples, rate: int, is_exact: bool) -> dict[int, str]:

@@ -255,6 +255,15 @@ def _block(
     shown: list[NDArray[np.uint8] | None],
     timelines: Sequence[SoundTimeline],
 ) -> Block:
+    """A block of a title.
+
+    Args:
+        index: Its number, from 0.
+        origin_s: Where block 0 begins, on the file's clock.
+        shown: The luma (H, W) of each of its pictures, None for one that is missing; empty for
+            a block of sound alone.
+        timelines: The sounds of the title.
+    """
     start_s = origin_s + index * BLOCK_S
     shape = next((luma.shape for luma in shown if luma is not None), (0, 0))
     frames = np.zeros((BLOCK_FRAMES if shown else 0, *shape), np.uint8)
@@ -276,6 +285,7 @@ def _block(
 
 
 def _heard(timeline: SoundTimeline, start_s: float) -> Heard:
+    """What one sound has in the block that begins at `start_s`."""
     samples, present = timeline.read(
         start_s - MEL_MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * MEL_MARGIN
     )

@@ -63,12 +63,5 @@ def describe_edit(edit: Edit) -> str:
     return text if edit.stream == "both" else f"{edit.stream} alone: {text}"
 
 
-def unseen_text(measured_by: str) -> str:
-    """What the `degraded.unseen_s` of a report are, in words."""
-    if measured_by == "reference":
-        return "sound or picture not found in the reference"
-    return "not looked at"
-
-
 def _seconds(length_s: float) -> str:
     return f"{1000 * length_s:.0f} ms" if length_s < 1 else f"{length_s:.2f} s"

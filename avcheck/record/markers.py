@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 from typing import Literal
 
 from avcheck.rates import FRAME_RATE
-from avcheck.record.edits import describe_edit, unseen_text
+from avcheck.record.edits import describe_edit
 from avcheck.record.report import (
     FRAME_MS,
     VERDICT_TEXT,
@@ -182,7 +182,7 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
     for edit in report.edits:
         yield _Part(edit.start_s, edit.end_s, "edit", describe_edit(edit))
     for start_s, end_s in report.degraded.unseen_s:
-        yield _Part(start_s, end_s, "undecidable", unseen_text(report.measured_by))
+        yield _Part(start_s, end_s, "undecidable", report.unseen_text)
 
 
 def _jumps(report: Report, frame_ms: float) -> Iterator[_Part]:

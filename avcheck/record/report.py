@@ -25,6 +25,7 @@ USUAL_REACH_S = 2.0  # how large an offset is searched for, unless more is asked
 # When the sound of a separate file is due: by the clock of the stream that both were taken from, or
 # it begins with the film
 AudioClock = Literal["stream", "film"]
+MeasuredBy = Literal["network", "test_signal", "reference"]  # the last: `avcheck compare`
 
 Verdict = Literal["in_sync", "out_of_sync", "undecidable", "error"]
 VERDICT_TEXT = {
@@ -258,7 +259,7 @@ class Report:
     confidence: float = 0.0
     # An offset beyond its limit by less is borderline; None where the offset is
     measuring_error_ms: float | None = None
-    measured_by: str = "network"  # or "test_signal", or "reference" (`avcheck compare`)
+    measured_by: MeasuredBy = "network"  # what the offset rests on
     # Which test signal: "flash", "countdown", "2-pop", "clap" or "stamp"
     signal: str | None = None
     reference: str | None = None  # the file it was compared with
@@ -313,6 +314,28 @@ class Report:
     def offset_text(self) -> str | None:
         """The offset in words, for example "sound late by 120 ms (3.0 frames)"; None if unknown."""
         return None if self.offset_ms is None else describe_offset(self.offset_ms)
+
+    @property
+    def by_network(self) -> bool:
+        """Whether the verdict rests on what the network saw, so on its attention and segments."""
+        return self.measured_by == "network"
+
+    @property
+    def by_signal(self) -> bool:
+        """Whether it rests on a test signal; its segments are events then."""
+        return self.measured_by == "test_signal"
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether it rests on a comparison (`avcheck compare`)."""
+        return self.measured_by == "reference"
+
+    @property
+    def unseen_text(self) -> str:
+        """What `degraded.unseen_s` are, in words."""
+        if self.by_reference:
+            return "sound or picture not found in the reference"
+        return "not looked at"
 
     @property
     def jumps_between_s(self) -> tuple[tuple[float, float], ...]:
@@ -375,8 +398,8 @@ class Report:
             for name in _IN_EVERY_RECORD:
                 if isinstance(record, dict) and name not in record:
                     raise TypeError(f"without {name}")
-            # Later releases may add codes
-            report = read(cls, record, reason_code=str | None)
+            # Later releases may add to these
+            report = read(cls, record, reason_code=str | None, measured_by=str)
         except TypeError as error:
             raise ValueError(f"not a record of avcheck ({error})") from error
         if report.schema_version != SCHEMA_VERSION:

@@ -32,7 +32,13 @@ def read(kind: type[_Class], value: object, **otherwise: Any) -> _Class:
 @lru_cache(maxsize=64)
 def _object_reader(kind: type, otherwise: tuple[tuple[str, Any], ...] = ()) -> _Reader:
     hints: Mapping[str, Any] = {**get_type_hints(kind), **dict(otherwise)}
-    readers = [(field.name, _reader(hints[field.name])) for field in dataclasses.fields(kind)]
+    fields = dataclasses.fields(kind)
+    readers = [(field.name, _reader(hints[field.name])) for field in fields]
+    required = [
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
 
     def read_object(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -45,6 +51,9 @@ def _object_reader(kind: type, otherwise: tuple[tuple[str, Any], ...] = ()) -> _
                 except TypeError as error:
                     inner = str(error)
                     raise TypeError(inner or f"{name} is {value[name]!r:.60}") from None
+        missing = [name for name in required if name not in values]
+        if missing:
+            raise TypeError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
         return kind(**values)
 
     return read_object

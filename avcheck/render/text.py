@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from avcheck.record.edits import describe_edit, unseen_text
+from avcheck.record.edits import describe_edit
 from avcheck.record.report import (
     VERDICT_TEXT,
     Report,
@@ -157,7 +157,7 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
     yield verdict_text(report), VERDICT_STYLE[report.verdict]
     if said := outcome(report, course=course):
         yield f": {said}", ""
-    if report.measured_by == "test_signal":
+    if report.by_signal:
         yield " [test signal]", ""
     if report.part_s is not None:
         yield f" [only {span(*report.part_s)}]", ""
@@ -209,7 +209,7 @@ def details(report: Report, *, stretches: bool = True) -> list[tuple[str, str]]:
         ),
         (
             "by",
-            _events(report) if report.measured_by == "test_signal" else None,
+            _events(report) if report.by_signal else None,
         ),
         (
             "precision",
@@ -236,7 +236,7 @@ def details(report: Report, *, stretches: bool = True) -> list[tuple[str, str]]:
         *(("edit", edit) for edit in _edits(report)),
         ("timestamps", None if container is None else _container(container)),
         (
-            "notes" if report.measured_by == "reference" else "damage",
+            "notes" if report.by_reference else "damage",
             _degraded(report) if report.degraded else None,
         ),
     ]
@@ -405,5 +405,5 @@ def _degraded(report: Report) -> str:
         parts.append("file cut short")
     if degraded.unseen_s:
         stretches = ", ".join(span(*each) for each in degraded.unseen_s)
-        parts.append(f"{unseen_text(report.measured_by)}: {stretches}")
+        parts.append(f"{report.unseen_text}: {stretches}")
     return "; ".join([*parts, *(printable(note) for note in degraded.notes)])

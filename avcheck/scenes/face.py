@@ -159,6 +159,7 @@ def draw_face(canvas: Reals, face: _Face, pose: Pose, grain: Floats) -> tuple[fl
 
 
 def _draw_skin(pen: Pen, face: _Face, pose: Pose, grain: Floats, edge: float) -> None:
+    """The head without its features; `edge`: the width of its outline, px."""
     tall, drop = face.long, pose.opening * face.mouth_open
     part = pen.grid(0, 0, 1.1, tall + drop)
     if part is None:

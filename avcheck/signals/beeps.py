@@ -191,13 +191,22 @@ def _purity(products: NDArray[np.float64]) -> float:
 
 
 def _quiet_s(level: NDArray[np.float32], onset: int, end: int, least: float) -> tuple[float, float]:
+    """How long it is quiet before a beep and after it, up to `_LONGEST_QUIET_S`.
+
+    Args:
+        level: That of the run, (n,), one for each `_STEP_S`.
+        onset: The step in which the beep begins.
+        end: The first step after it.
+        least: What is louder is not quiet.
+    """
     reach, edge = round(_LONGEST_QUIET_S / _STEP_S), round(_EDGE_S / _STEP_S)
     before = level[max(0, onset - edge - reach) : max(0, onset - edge)][::-1] > least
     after = level[end : end + reach] > least
-    return tuple(  # type: ignore[return-value]
-        float(loud.argmax()) * _STEP_S + lead if loud.any() else _LONGEST_QUIET_S
-        for loud, lead in ((before, _EDGE_S), (after, 0.0))
-    )
+
+    def until(loud: NDArray[np.bool_], lead_s: float) -> float:
+        return float(loud.argmax()) * _STEP_S + lead_s if loud.any() else _LONGEST_QUIET_S
+
+    return until(before, _EDGE_S), until(after, 0.0)
 
 
 def _crossing(level: NDArray[np.float32], onset: int, half: float) -> float:

@@ -252,6 +252,7 @@ def _truths(some: Sequence[CalibrationTrial]) -> Tensor:
 
 
 def _truth(trial: CalibrationTrial) -> NDArray[np.float64]:
+    """A row of `_truths`, (S + 1,)."""
     count = len(SHIFTS)
     if trial.truth is None:
         return np.append(np.zeros(count), 1.0)

@@ -28,6 +28,7 @@ from avcheck.train.store import write_json
 # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 CACHE_SIDE = 176
 FACE_EVERY = 10  # pictures: a face is looked for in every tenth
+MOUTH_BELOW = 0.28  # from the middle of a face's square down to its mouth, in sides of the square
 MIN_SECONDS = 2.5
 KINDS = ("speech", "generic")
 

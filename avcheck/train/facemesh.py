@@ -22,15 +22,14 @@ from numpy.typing import NDArray
 
 from avcheck.errors import MediaError, UsageError
 from avcheck.rates import FRAME_RATE
-from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, Clip, decode, find_clips
+from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, MOUTH_BELOW, Clip, decode, find_clips
 from avcheck.train.store import require_writable, write_json
 
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.
 _UPPER_LIP, _LOWER_LIP = 13, 14
 # A mesh ends at the cheeks, the cascade's square beyond them: median over 743 pictures in which
-# both saw the same face. The mouth lies below the square's centre by this share of its side, as
-# `sampling` assumes.
-_CASCADE_WIDTH, _MOUTH_BELOW = 1.27, 0.28
+# both saw the same face.
+_CASCADE_WIDTH = 1.27
 _HEIGHT_TO_WIDTH = 0.75  # a turned face is narrower, but as high as before
 
 T = TypeVar("T")
@@ -78,7 +77,7 @@ def find(frames: NDArray[np.uint8], mesh: Mesh) -> Faces:
         extent = np.ptp(points, axis=0)
         size = _CASCADE_WIDTH * max(extent[0], _HEIGHT_TO_WIDTH * extent[1])
         mouth = points[[_UPPER_LIP, _LOWER_LIP]].mean(axis=0)
-        rows.append((at / FRAME_RATE, mouth[0], mouth[1] - _MOUTH_BELOW * size, size))
+        rows.append((at / FRAME_RATE, mouth[0], mouth[1] - MOUTH_BELOW * size, size))
     return Faces(len(looks), np.array(rows, np.float32).reshape(-1, 4))
 
 

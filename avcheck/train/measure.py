@@ -16,7 +16,7 @@ from avcheck.network.weights import half_is_fast
 from avcheck.reading.mel import log_mel
 from avcheck.reading.stabilise import steadied
 from avcheck.train.corpus import CachedClip
-from avcheck.train.sampling import MOUTH_BELOW, Recipe, cut, face_at, read_sound, window_map
+from avcheck.train.sampling import Recipe, cut, face_at, read_sound, window_map
 
 SEARCH = 25  # frames either way
 _APART = 5  # frames (200 ms) by which a copy is displaced
@@ -48,9 +48,7 @@ def view_of(
             return None
         return cut(
             pictures,
-            window_map(
-                face[0], face[1] + MOUTH_BELOW * face[2], face[2] / side, (side, side), False
-            ),
+            window_map(face.x, face.mouth_y, face.width / side, (side, side), False),
             (side, side),
         )
     zoom = min(height, width) / side

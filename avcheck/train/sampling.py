@@ -22,10 +22,9 @@ from avcheck.reading.blocks import without_gaps
 from avcheck.reading.mel import MEL_MARGIN, MEL_RATE, log_mel
 from avcheck.reading.stabilise import steadied
 from avcheck.train.augment import treat_mel, treat_pictures, treat_sound
-from avcheck.train.corpus import CachedClip
+from avcheck.train.corpus import MOUTH_BELOW, CachedClip
 
 EDGE_FRAMES = 3
-MOUTH_BELOW = 0.28  # the middle of a face, in widths of the face
 LESSON_SIDE, _LESSON_FACE = 80, 72.0  # px: pictures of a mouth, and the width of the face there
 _MOUTH_INSIDE_PX = 4  # of a window that shows a mouth, from there to its edge
 cv2.setNumThreads(1)
@@ -46,6 +45,19 @@ class Recipe:
     speed: float = 0.0
     sigma: float = 0.7  # width of the target, frames; wide where a clip's own offset is not known
     steady: bool = True  # stabilise a "frame" view as in a check, but from the window alone
+
+
+class Face(NamedTuple):
+    """Where the face is in a window: the middle and the side of its square, in px of the frame."""
+
+    x: float
+    y: float
+    width: float
+
+    @property
+    def mouth_y(self) -> float:
+        """The height of the mouth, which lies below the middle."""
+        return self.y + MOUTH_BELOW * self.width
 
 
 class Sample(NamedTuple):
@@ -110,13 +122,12 @@ def draw_lesson(
     face = face_at(cached, window.first, window.lasts)
     if face is None:
         return None
-    x, y, width = face
-    y += MOUTH_BELOW * width
-    mouth = np.linalg.solve(window.box[:, :2].astype(float), (x, y) - window.box[:, 2])
+    place = face.x, face.mouth_y
+    mouth = np.linalg.solve(window.box[:, :2].astype(float), place - window.box[:, 2])
     if (np.minimum(mouth, recipe.size[::-1] - mouth) < _MOUTH_INSIDE_PX).any():
         return None
     side = (LESSON_SIDE, LESSON_SIDE)
-    near = window_map(x, y, width / _LESSON_FACE, side, flip=bool(window.box[0, 0] < 0))
+    near = window_map(*place, face.width / _LESSON_FACE, side, flip=bool(window.box[0, 0] < 0))
     pictures = steadied(cut(cached.frames[window.shown], near, side))
     sample, samples = _sampled(cached, window, recipe, rng, voices)
     return Lesson(sample, pictures, log_mel(samples), mouth.astype(np.float32))
@@ -260,9 +271,9 @@ def cut(
     return out
 
 
-def face_at(cached: CachedClip, first: int, frames: int) -> tuple[float, float, float] | None:
-    """The median face during a window of `frames` pictures from `first` on: centre x, y and width,
-    px; None if fewer than half of the looks saw one.
+def face_at(cached: CachedClip, first: int, frames: int) -> Face | None:
+    """The median face during a window of `frames` pictures from `first` on; None if fewer than half
+    of the looks saw one.
     """
     if not len(cached.faces):
         return None
@@ -271,7 +282,7 @@ def face_at(cached: CachedClip, first: int, frames: int) -> tuple[float, float, 
     if len(near) < max(2, frames // 20):
         return None
     x, y, width = np.median(near[:, 1:], axis=0)
-    return float(x), float(y), float(width)
+    return Face(float(x), float(y), float(width))
 
 
 def window_map(
@@ -294,11 +305,10 @@ def _crop_box(
     face = face_at(cached, first, recipe.frames)
     if face is None:
         return None
-    x, y, width = face
-    zoom = width * rng.uniform(0.75, 1.35) / recipe.size[1]
+    zoom = face.width * rng.uniform(0.75, 1.35) / recipe.size[1]
     jitter = 0.05 + 0.1 * recipe.strength
-    x += width * rng.uniform(-jitter, jitter)
-    y += width * (MOUTH_BELOW + rng.uniform(-jitter, jitter))
+    x = face.x + face.width * rng.uniform(-jitter, jitter)
+    y = face.mouth_y + face.width * rng.uniform(-jitter, jitter)
     return window_map(x, y, zoom, recipe.size, bool(rng.integers(2)))
 
 
@@ -314,11 +324,11 @@ def _frame_box(
         y = _place(height, zoom * rows, rng)
     else:
         low, high = recipe.face_px
-        zoom = face[2] / np.exp(rng.uniform(np.log(low), np.log(high)))
+        zoom = face.width / np.exp(rng.uniform(np.log(low), np.log(high)))
         zoom = min(zoom, 1.3 * min(height / rows, width / columns) + 0.3)
-        reach_x, reach_y = (0.5 * zoom * n - 0.45 * face[2] for n in (columns, rows))
-        x = face[0] + rng.uniform(-1, 1) * max(reach_x, 0.0)
-        y = face[1] + MOUTH_BELOW * face[2] + rng.uniform(-1, 1) * max(reach_y, 0.0)
+        reach_x, reach_y = (0.5 * zoom * n - 0.45 * face.width for n in (columns, rows))
+        x = face.x + rng.uniform(-1, 1) * max(reach_x, 0.0)
+        y = face.mouth_y + rng.uniform(-1, 1) * max(reach_y, 0.0)
         # Stay inside the picture if it is large enough.
         x = _inside(x, width, zoom * columns)
         y = _inside(y, height, zoom * rows)
@@ -354,7 +364,7 @@ def _held(
 
 def _stand_beside(
     pictures: NDArray[np.uint8],
-    face: tuple[float, float, float] | None,
+    face: Face | None,
     box: NDArray[np.float32],
     recipe: Recipe,
     rng: np.random.Generator,
@@ -368,8 +378,8 @@ def _stand_beside(
     if other is None or span is None or face is None:
         return
     width = recipe.size[1]
-    at = (face[0] - box[0, 2]) / box[0, 0]  # px of the window; the box may be mirrored
-    reach = 0.6 * face[2] / abs(box[0, 0])
+    at = (face.x - box[0, 2]) / box[0, 0]  # px of the window; the box may be mirrored
+    reach = 0.6 * face.width / abs(box[0, 0])
     left, right = at - reach, width - (at + reach)
     free = int(min(max(left, right), 0.6 * width))
     if free < 24:

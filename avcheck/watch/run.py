@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import threading
 import time
 from collections import deque
@@ -18,12 +17,13 @@ from pathlib import Path
 from avcheck.batch.base import Limits
 from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.discovery import Selection, discover
-from avcheck.batch.failed import error_report
+from avcheck.batch.failed import error_in
 from avcheck.batch.run import CheckerMaker, OnBug, check_many
 from avcheck.errors import UsageError, without_audio_option
 from avcheck.record.report import Report, Verdict
 from avcheck.render import to_json
 from avcheck.settings import CheckSettings
+from avcheck.watch.hook import run_hook
 from avcheck.watch.place import free_name, put
 from avcheck.watch.steps import Key, Steps, key_of
 from avcheck.watch.whole import has_partial_name, is_being_written, is_complete, unchanged_s
@@ -32,9 +32,7 @@ LOOKS = 3  # at an unchanging file, before it is taken for whole
 POLL_S = 5.0  # between two looks at a folder that reports no changes
 IDLE_S = 60.0  # at one that does report them, in case it missed one
 RETRY_S = 60.0  # before trying again to move a file
-SLOW_HOOK_S = 60.0  # after which a hook that has not ended is named
 EVERY_MEDIA_FILE = Selection()
-_SLOW_HOOK = "the hook still runs for {}; nothing else is moved until it ends"
 _TICK_S = 0.5  # the longest that a worker's answer may wait
 
 
@@ -246,33 +244,9 @@ class _Folder:
         return goal
 
     def _run_hook(self, report: Report, path: Path) -> None:
-        if not self._plan.hook:
-            return
-        environment = {**os.environ, "AVCHECK_FILE": str(path)}
-        try:
-            code = self._hooked(to_json(report).encode("ascii") + b"\n", environment, path)
-        except OSError as error:
-            self._on_step(f"the hook cannot be run: {error.strerror} ({self._plan.hook[0]})")
-            return
-        if code:
-            self._on_step(f"the hook exited with {code} for {path}")
-
-    def _hooked(self, record: bytes, environment: dict[str, str], path: Path) -> int:
-        """Run the hook to its end, and return how it exited. Raises OSError."""
-        slow = threading.Timer(SLOW_HOOK_S, self._on_step, [_SLOW_HOOK.format(path)])
-        slow.daemon = True
-        slow.start()
-        try:
-            done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
-                self._plan.hook,
-                input=record,
-                env=environment,
-                stdout=2,  # stdout carries our results
-                check=False,
-            )
-        finally:
-            slow.cancel()
-        return done.returncode
+        if self._plan.hook:
+            record = to_json(report).encode("ascii") + b"\n"
+            run_hook(self._plan.hook, record, path, self._on_step)
 
     def _look(self, now: float) -> None:
         """See which files are there, and which of them are whole."""
@@ -358,7 +332,7 @@ class _Folder:
         path, size, changed = key
         settings = self._settings
         return replace(
-            error_report(path, "", settings.tolerance, settings.model, code="other"),
+            error_in(path, "", settings, code="other"),
             file_size=size,
             file_mtime_ns=changed,
             settings_sha256=settings.sha256(),

@@ -11,6 +11,7 @@ from pathlib import Path
 PARTIAL_SUFFIXES = frozenset({".part", ".partial", ".tmp", ".temp", ".crdownload", ".download"})
 
 _MP4_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".f4v"})
+_BLANK = 4096  # zeros that no format begins with: room made for a file whose data is still to come
 _FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"})
 
 
@@ -58,14 +59,16 @@ def unchanged_s(path: Path) -> float:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether nothing in the file says that more is to come: it is not empty, and an mp4 or mov has
-    its index and all of its last box.
+    """Whether nothing in the file says that more is to come: it is not empty, does not begin with
+    zeros, and an mp4 or mov has its index and all of its last box.
     """
     try:
         with path.open("rb") as file:
             total = os.fstat(file.fileno()).st_size
-            if not total or path.suffix.lower() not in _MP4_SUFFIXES:
-                return total > 0
+            if not any(file.read(_BLANK)):  # nor in an empty one
+                return False
+            if path.suffix.lower() not in _MP4_SUFFIXES:
+                return True
             at, has_index = 0, False
             while at + 8 <= total:
                 file.seek(at)

@@ -125,9 +125,6 @@ def _drawn(report: Report) -> bool:
 
 def _one(report: Report, illustrate: Illustrate | None) -> str:
     pictured = illustrate(report) if illustrate is not None else None
-    by_network = (
-        report.measured_by == "network"
-    )  # else what it saw is not what the verdict rests on
     data = to_json(report).encode("ascii") + b"\n"
     packed = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
     name = words.file_name(report)
@@ -144,8 +141,8 @@ def _one(report: Report, illustrate: Illustrate | None) -> str:
         edits=words.edits(report),
         segments=words.segments(report),
         offset_chart=charts.offset_chart(report) if _drawn(report) else Markup(""),
-        score_map=charts.score_map(report) if by_network else Markup(""),
-        attention_chart=charts.attention_chart(report) if by_network else Markup(""),
+        score_map=charts.score_map(report) if report.by_network else Markup(""),
+        attention_chart=charts.attention_chart(report) if report.by_network else Markup(""),
         fit_legend=charts.fit_legend(),
         lane_legend=charts.lane_legend(report),
         frames=[film.frame(still, report) for still in pictured.stills] if pictured else [],

@@ -19,7 +19,7 @@ from statistics import median
 
 from markupsafe import Markup
 
-from avcheck.record.edits import Edit, describe_edit, unseen_text
+from avcheck.record.edits import Edit, describe_edit
 from avcheck.record.report import Report, confidence_text
 from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
@@ -361,7 +361,7 @@ def _lane(report: Report, axis: Axis, y: float) -> Markup:
             else [(s.start_s, s.end_s) for s in report.stretches if shows]
         )
         parts += [_zone(name, axis, start_s, end_s, y, _LANE) for start_s, end_s in runs]
-    lost = "unmatched" if report.measured_by == "reference" else "lost"
+    lost = "unmatched" if report.by_reference else "lost"
     parts += [
         _zone(lost, axis, start_s, end_s, y, _LANE) for start_s, end_s in report.degraded.unseen_s
     ]
@@ -390,10 +390,11 @@ def _base64(data: bytes) -> str:
 def lane_legend(report: Report) -> Markup:
     """The meaning of the colours in the strip under the chart."""
     shows, lost = ("shows", "shows an offset"), ("lost", "lost or damaged")
-    kinds = {
-        "reference": (shows, ("unmatched", unseen_text(report.measured_by))),
-        "test_signal": (shows, ("unseen", "no event"), lost),
-    }.get(report.measured_by, (shows, ("mute", "shows none"), ("unseen", "not looked at"), lost))
+    kinds = [shows, ("mute", "shows none"), ("unseen", "not looked at"), lost]
+    if report.by_reference:
+        kinds = [shows, ("unmatched", report.unseen_text)]
+    elif report.by_signal:
+        kinds = [shows, ("unseen", "no event"), lost]
     keys = (
         Markup(
             '<span class="key"><svg width="22" height="10" aria-hidden="true">'

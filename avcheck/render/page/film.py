@@ -41,7 +41,7 @@ def frame(still: Still, report: Report) -> Frame:
         (
             block.attention
             for block in report.blocks
-            if block.start_s <= still.time_s < block.start_s + 1 and report.measured_by == "network"
+            if block.start_s <= still.time_s < block.start_s + 1 and report.by_network
         ),
         None,
     )
@@ -69,7 +69,7 @@ def _picture(still: Still, report: Report) -> Markup:
 
 
 def _places(report: Report, time_s: float) -> tuple[SegmentDetail, BlockPlaces] | None:
-    if report.measured_by != "network":  # what it saw is not what the verdict rests on
+    if not report.by_network:
         return None
     for segment in report.detail.segments if report.detail else ():
         for block in segment.blocks:

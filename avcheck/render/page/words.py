@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import PurePath
 
-from avcheck.record.edits import describe_edit, unseen_text
+from avcheck.record.edits import describe_edit
 from avcheck.record.markers import TitleClock
 from avcheck.record.report import USUAL_REACH_S, Report, Track, confidence_text, describe_offset
 from avcheck.render.text import (
@@ -112,8 +112,8 @@ def unseen(report: Report) -> list[tuple[str, str]]:
         ):
             out += [(clock(length_s), why)] if length_s >= 1 else []
     why = (
-        f"{unseen_text(report.measured_by).capitalize()}."
-        if report.measured_by == "reference"
+        f"{report.unseen_text.capitalize()}."
+        if report.by_reference
         else "Left out or damaged; the notes below say why."
     )
     out += [(span(*each), why) for each in degraded.unseen_s]
@@ -231,7 +231,7 @@ def again(report: Report) -> str:
     """The command that repeats this check and makes this page; "" for a name that cannot be
     typed.
     """
-    compared = report.measured_by == "reference"
+    compared = report.by_reference
     names = [report.reference or "", report.path] if compared else [report.path]
     if not all(name and printable(name) == name for name in names):
         return ""
