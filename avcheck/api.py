@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avcheck.errors import Cancelled, UsageError
-from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, USUAL_REACH_S, Report, Tolerance
 from avcheck.settings import PROBES, CheckSettings, OnProgress, only_track, time_of
 
 # One audio track by its number, several, or all of them; None: the main one
@@ -24,6 +24,7 @@ def check(
     tolerance: Tolerance | str = DEFAULT_PRESET,
     sample: bool | int = False,
     thorough: bool = False,
+    reach: float = USUAL_REACH_S,
     detail: bool = False,
     audio_track: int | None = None,
     language: str | None = None,
@@ -46,6 +47,7 @@ def check(
             number says at how many to begin with.
         thorough: Look at all of a long title; where nothing shows, look closer whatever that
             costs.
+        reach: Search for offsets of up to so many seconds, 2 to 20.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
         audio_track: Which audio track, from 0. None: the main one.
         language: The language of the audio track, as "fr", "fra" or "fr-CA".
@@ -74,6 +76,7 @@ def check(
         tolerance=tolerance,
         sample=sample,
         thorough=thorough,
+        reach=reach,
         detail=detail,
         audio_track=audio_track,
         language=language,
@@ -183,6 +186,7 @@ def _settings(
     start: float | str | None = None,
     end: float | str | None = None,
     model: str | Path | None = None,
+    reach: float = USUAL_REACH_S,
     **others: Any,
 ) -> CheckSettings:
     files = [audio] if isinstance(audio, str | Path) else audio or ()
@@ -196,6 +200,7 @@ def _settings(
         start=None if start is None else time_of(start, "start"),
         end=None if end is None else time_of(end, "end"),
         model=None if model is None else Path(model),
+        reach_s=reach,
         **others,
     )
 

@@ -30,11 +30,12 @@ from avcheck.reading.choice import Choice, sounds_of
 from avcheck.reading.segments import window_over
 from avcheck.reading.title import Part, Title, open_title, pictures_in, sounds_in
 from avcheck.record.odd_one_out import odd_one_out
-from avcheck.record.report import Degraded, Report
+from avcheck.record.report import USUAL_REACH_S, Degraded, Report
 from avcheck.record.tracks import others
 from avcheck.scan import progress
 from avcheck.scan.closeup import CloserAtAll, Zoomed, zoom_all
 from avcheck.scan.first_look import FirstLook, Opener, look_at_all, look_at_samples
+from avcheck.scan.reach import Search, as_in_file, chosen_of, laid, likelihood_of
 from avcheck.scan.searching import CLOSER_SIDE, CloserLook, look_closer_for_all
 from avcheck.settings import DEFAULTS, CheckSettings, OnProgress
 from avcheck.signals.looks import Looks, looks_of
@@ -47,6 +48,7 @@ from avcheck.verdict.posterior import Calibration, Curve
 from avcheck.verdict.reporting import report_on, within_title
 
 _STAMPED_S = 3.0  # in which a stamped capture shows its first stamp
+_FURTHER = "--reach searches for larger offsets"
 _LEFT = "small faces may have been missed (--thorough looks for them)"
 # Reasons that may not hold for another sound of the file
 _SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}
@@ -133,15 +135,16 @@ class Checker:
             on_progress(0.0)  # the weights are loaded
         opener = self._opener(path, settings)
         choices = sounds_of(path, settings)
+        every = laid(choices, settings.reach_s)
         first = None
         if settings.sample is not None:
             first = look_at_samples(
-                opener, choices, settings, settings.sample, self.loaded, on_progress
+                opener, every, settings, settings.sample, self.loaded, on_progress
             )
         if first is None:
             first = look_at_all(
                 opener,
-                choices,
+                every,
                 settings,
                 self.loaded,
                 on_progress,
@@ -150,15 +153,40 @@ class Checker:
         zoomed = self._closer_look(opener, first, settings, on_progress)
         signals = _test_signals(opener, first, zoomed)
         reports = {
-            choice: self._report(path, first, number, zoomed[number], signals.get(number), settings)
-            for number, choice in enumerate(first.choices)
-        }
-        info = first.infos[0]
-        reports |= {
-            choice: self._error_report(path, choice, error, info, settings)
+            choice.as_it_is: self._error_report(path, choice, error, first.infos[0], settings)
             for choice, error in first.refused.items()
         }
+        for choice in choices:
+            numbers = [n for n, each in enumerate(first.choices) if each.as_it_is == choice]
+            if numbers:
+                signal = next((signals[number] for number in numbers if number in signals), None)
+                number, looked = self._of_all_searches(first, zoomed, numbers, settings)
+                reports[choice] = self._report(path, first, number, looked, signal, settings)
         return _of_one_title([reports[choice] for choice in choices])
+
+    def _of_all_searches(
+        self,
+        first: FirstLook,
+        zoomed: Sequence[Zoomed],
+        numbers: Sequence[int],
+        settings: CheckSettings,
+    ) -> tuple[int, Zoomed]:
+        """What the searches of these numbers, all of one sound, say together, and which of them
+        says so.
+        """
+        if len(numbers) == 1:
+            return numbers[0], zoomed[numbers[0]]
+        searches, curves = [], {}
+        for number in numbers:
+            later = first.choices[number].later_frames
+            curves[later] = as_in_file(zoomed[number].curves, first.choices[number])
+            judgement = judge(curves[later], settings.tolerance, self.calibration, first.seams_s)
+            likelihood = likelihood_of(curves[later], self.calibration)
+            searches.append(Search(later, judgement, likelihood))
+        shifts = len(curves[0][0].shifts) if curves[0] else 0
+        later, judgement = chosen_of(searches, shifts, settings.reach_s, self.calibration)
+        number = next(n for n in numbers if first.choices[n].later_frames == later)
+        return number, Zoomed(curves[later], judgement, zoomed[number].cut)
 
     def _opener(self, path: str | Path, settings: CheckSettings) -> Opener:
         def opener(choices: Sequence[Choice], short_side: int) -> Title:
@@ -273,13 +301,14 @@ class Checker:
         )
         report = replace(
             report_on(path, judgement, info, degraded, settings.tolerance),
-            reason=_reason(judgement, info, cut, chosen=len(first.choices) > 1),
+            reason=_reason(judgement, info, cut, settings, chosen=_count(first.choices) > 1),
             measured_by="network" if signal is None else "test_signal",
             signal=None if signal is None else signal.kind,
             sampled_s=first.sampled_s,
             listened=first.listened,
             part_s=None if part is None else (part.start_s, part.end_s),
             closer_look_cut=cut,
+            reach_s=settings.reach_s,
             audio_path=None if choice.audio is None else str(choice.audio),
             program=info.program,
             programs=info.programs,
@@ -321,7 +350,9 @@ def _test_signals(opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]) ->
     numbers = [
         number
         for number, failure in enumerate(first.failures)
-        if failure is None and (may_be[number] or may_be_stamped)
+        if failure is None
+        and first.choices[number].later_frames == 0
+        and (may_be[number] or may_be_stamped)
     ]
     signals: dict[int, Signal] = {}
     if not numbers:
@@ -370,14 +401,24 @@ def _within(degraded: Degraded, part: Part) -> Degraded:
     return replace(degraded, unseen_s=unseen_s)
 
 
-def _reason(judgement: Judgement, info: MediaInfo, cut: bool, *, chosen: bool) -> str | None:
+def _count(choices: Sequence[Choice]) -> int:
+    """How many sounds these are, wherever they are laid."""
+    return len({each.as_it_is for each in choices})
+
+
+def _reason(
+    judgement: Judgement, info: MediaInfo, cut: bool, settings: CheckSettings, *, chosen: bool
+) -> str | None:
     """Why a file is undecidable, and what was not looked at: other tracks, one of which may be the
-    right one, unless several were `chosen`; and what a closer look had no budget for, `cut`.
+    right one, unless several were `chosen`; larger offsets; and what a closer look had no budget
+    for, `cut`.
     """
     # A separate sound file replaces the tracks, so none of these can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
     audio = audio if judgement.reason_code in _SOUND_IN_DOUBT and not chosen else []
     video = video if judgement.reason_code in _PICTURE_IN_DOUBT else []
-    parts = (judgement.reason, others(audio, video), _LEFT if cut else None)
+    is_near = settings.reach_s == USUAL_REACH_S
+    further = _FURTHER if judgement.reason_code == "no_match" and is_near else None
+    parts = (judgement.reason, others(audio, video), further, _LEFT if cut else None)
     return "; ".join(part for part in parts if part) or None

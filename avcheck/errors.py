@@ -151,7 +151,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_REMEDIES = {
+    **dict.fromkeys(_FULL, "make room there, or write to another disk"),
+    errno.EFBIG: "files may not become that large there (ulimit -f); write to another disk",
+    errno.EROFS: "write to another folder",
+    errno.EACCES: "write to another folder",
+    errno.EPERM: "write to another folder",
+    errno.ENOENT: "its folder is gone; make it again",
+    errno.EIO: "see to the disk, or write to another",
+}
+
+
 def is_disk_full(error: BaseException) -> TypeGuard[OSError]:
-    """Whether a disk is full, or a quota used up."""
-    full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-    return isinstance(error, OSError) and error.errno in full
+    """Whether there is no room to write: a disk is full, a quota is used up, or files may not
+    become that large.
+    """
+    return isinstance(error, OSError) and error.errno in (*_FULL, errno.EFBIG)
+
+
+def why_not_written(error: OSError) -> str:
+    """Why a file could not be written, and what to do, to follow a colon."""
+    said = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{said}; {remedy}" if remedy else said

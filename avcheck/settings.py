@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from avcheck.errors import UsageError
 from avcheck.machine.files import file_id, stamp
-from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, USUAL_REACH_S, Report, Tolerance
 from avcheck.text.languages import is_language
 from avcheck.text.timecode import is_timecode
 
@@ -27,6 +27,7 @@ LEAST_PART_S = 1.0  # one block
 PROBES = 8  # to begin with
 LEAST_PROBES = 3  # fewer can show no drift and no jump
 MOST_PROBES = 3  # times the probes to begin with
+MOST_REACH_S = 20.0  # of the offsets that can be searched for, in steps
 _CLOCK = re.compile(r"(?:(?:([0-9]{1,3}):)?([0-9]{1,2}):)?([0-9]{1,9}(?:[.][0-9]{1,9})?)")
 
 
@@ -54,11 +55,16 @@ class CheckSettings:
     sample: int | None = None
     detail: bool = False  # put `report.Detail` into every record; it does not change the verdict
     thorough: bool = False  # look at all of a long title, and closer at any cost
+    reach_s: float = USUAL_REACH_S  # the largest offset to search for, up to MOST_REACH_S
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:
             raise UsageError(
                 f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}", "sample"
+            )
+        if not USUAL_REACH_S <= self.reach_s <= MOST_REACH_S:
+            raise UsageError(
+                f"must be {USUAL_REACH_S:g} to {MOST_REACH_S:g} s, not {self.reach_s:g} s", "reach"
             )
         ways = (bool(self.audio_tracks) or self.every_track, bool(self.languages), bool(self.audio))
         if sum(ways) > 1:
@@ -123,6 +129,7 @@ class CheckSettings:
             "audio_files": () if one_file else tuple(map(_identity, self.audio)),
             "start_s": self.start,
             "end_s": self.end,
+            "reach_s": None if self.reach_s == USUAL_REACH_S else self.reach_s,
         }
         values |= {name: value for name, value in later.items() if value not in (None, False, ())}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()

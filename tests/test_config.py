@@ -39,6 +39,7 @@ program = 101
 sample = true
 thorough = true
 probes = 5
+reach = 8
 device = "cpu"
 model = "weights/mine.safetensors"
 format = "jsonl"
@@ -77,6 +78,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "sample": True,
         "thorough": True,
         "probes": 5,
+        "reach": 8,
         "device": "cpu",
         "model": str(tmp_path / "weights/mine.safetensors"),
         "format": "jsonl",
@@ -110,6 +112,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_PROGRAM": "101",
         "AVCHECK_SAMPLE": "true",
         "AVCHECK_PROBES": "5",
+        "AVCHECK_REACH": "8",
         "AVCHECK_DEVICE": "cpu",
         "AVCHECK_THOROUGH": "true",
         "AVCHECK_MODEL": "mine.safetensors",
@@ -134,6 +137,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "sample": True,
         "thorough": True,
         "probes": 5,
+        "reach": 8,
         "device": "cpu",
         "model": "mine.safetensors",
         "format": "jsonl",

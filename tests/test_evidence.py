@@ -351,8 +351,11 @@ def test_a_place_is_given_as_the_titles_timecode_too(
     capsys.readouterr()
     for slip, says in (
         ("--at=00:00:05:31", "no picture of the title can have the timecode 00:00:05:31"),
-        ("--at=00:00:20:00", "--at must lie in the title, from 0 to 13.0 s, not 20.02"),
-        ("--at=99", "--at must lie in the title"),
+        (
+            "--at=00:00:20:00",
+            "--at must lie in the title, from 00:00:00:00 to 00:00:13:00, not 00:00:20:00",
+        ),
+        ("--at=99", "--at must lie in the title, from 0 to 13.0 s, not 99"),
         ("--length=20", "--length must lie"),
     ):
         assert main([*command, slip]) == 2

@@ -134,6 +134,11 @@ def test_more_files_than_are_told_apart(
     path.write_bytes(part * 3)
     with open_media(path) as file:
         assert file.seams_s == ()
+        assert "files were joined in it and were read as one" in file.degraded.notes[0]
+    path.write_bytes(part * 2)
+    with open_media(path) as file:
+        assert len(file.seams_s) == 1
+        assert "read as one" not in file.degraded.notes[0]
 
 
 def test_a_live_matroska_does_not_say_how_long_it_is() -> None:

@@ -180,3 +180,17 @@ def test_what_was_joined_to_a_wav_is_named(clip: Clip, seconds: float) -> None:
         assert late_ms(file) == pytest.approx([40], abs=0.1)
         assert file.degraded.unseen_bytes == len(other)
         assert "joined to the end of its sound file" in file.degraded.notes[0]
+
+
+def test_more_sound_files_than_are_told_apart_are_named(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avcheck.media.joined.MOST_FILES", 2)
+    part = clip("part.flac", seconds=2, vcodec=None, acodec="flac").read_bytes()
+    film = clip("film.mp4", seconds=6, acodec=None)
+    sound = tmp_path / "joined.flac"
+    for count, is_named in ((2, False), (3, True)):
+        sound.write_bytes(part * count)
+        with open_media(film, audio_path=sound) as file:
+            notes = " ".join(file.degraded.notes)
+        assert ("files were joined in its sound file and were read as one" in notes) == is_named

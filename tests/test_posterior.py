@@ -269,3 +269,19 @@ def test_one_segment_combined_is_its_posterior() -> None:
     scores = bump(4.0, 6.0)
     shifts, none = posterior(scores, PLAIN)
     assert combine([scores], PLAIN) == pytest.approx(shifts + none / len(SHIFTS), abs=1e-9)
+
+
+def test_a_piece_is_as_long_as_what_could_be_compared_of_it() -> None:
+    """Ten seconds of pictures over the first four of which, and some of the fifth, is sound."""
+    calibration = replace(PLAIN, length=1.1)
+    whole = curve(0.0, blocks=10)
+
+    def of(blocks: int) -> Array:
+        compared = whole.block_score.copy()
+        compared[blocks:] = -np.inf
+        return evidence(replace(whole, block_score=compared), calibration)
+
+    np.testing.assert_allclose(of(4), evidence(curve(0.0, blocks=5), calibration), atol=1e-6)
+    # The last block of a film is seldom whole
+    np.testing.assert_allclose(of(9), evidence(whole, calibration), atol=1e-6)
+    assert np.isfinite(of(0)).any()

@@ -5,6 +5,7 @@ guessed at.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,31 @@ def test_a_short_file_has_to_be_surer() -> None:
         verdict([curve(0.0, blocks=4, height=7.2), curve(0.0, blocks=4, start_s=20.0)]).offset_ms
         == 0
     )
+
+
+@pytest.mark.parametrize("name", ["level_db", "motion", "detail"])
+@pytest.mark.parametrize(
+    ("idle", "is_short"),
+    [
+        (slice(6, None), True),
+        (slice(0, 10), True),
+        (slice(0, 2), False),
+        (slice(6, 10), False),
+        (slice(8, None), False),
+    ],
+)
+def test_what_is_silent_or_blank_at_either_end_does_not_make_a_file_long(
+    name: str, idle: slice, is_short: bool
+) -> None:
+    """Six seconds of sound under sixteen of pictures are as short as a film of six."""
+    item = curve(0.0, blocks=16, height=7.2)
+    values = getattr(item, name).copy()
+    values[idle] = -90.0 if name == "level_db" else 0.0
+    judgement = verdict([replace(item, **{name: values})])
+    assert 0.91 < judgement.confidence < 0.98
+    assert judgement.reason_code == ("too_short" if is_short else None)
+    if is_short:
+        assert str(judgement.reason).endswith("0.98 needed under 7 s of pictures with sound)")
 
 
 # The tolerance

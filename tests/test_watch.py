@@ -19,6 +19,7 @@ from avcheck.cli import check
 from avcheck.cli.app import main
 from avcheck.cli.watch import _command
 from avcheck.settings import CheckSettings
+from avcheck.watch.whole import unchanged_s
 from tests.support import fake_scan
 from tests.support.watching import checks, files, once, records, sorted_out
 
@@ -320,3 +321,34 @@ def test_a_hook_of_windows_keeps_its_backslashes(
     monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(sys, "platform", platform)
     assert _command(r'python "my files/a#b.py" C:\qc\notify.py') == words
+
+
+def test_a_link_out_of_the_folder_is_named_with_what_can_be_done(
+    inbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inbox.parent / "elsewhere.mp4").write_bytes(b"x")
+    (inbox / "out.mp4").symlink_to("../elsewhere.mp4")
+    assert once(inbox) == 0
+    err = capsys.readouterr().err
+    assert f"{inbox / 'out.mp4'}: links are passed over; put the file itself there\n" in err
+    assert "by name" not in err
+
+
+def test_by_a_timer_a_file_that_was_left_unfinished_long_ago_is_not_waited_for(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inbox / "empty.mkv").write_bytes(b"")
+    monkeypatch.setattr("avcheck.watch.run.unchanged_s", lambda path: 601.0)
+    assert once(inbox, "--patience", "600") == 0
+    assert "is not complete" not in capsys.readouterr().err
+    assert "empty.mkv" in [Path(str(each["path"])).name for each in records(inbox)]
+
+
+def test_since_when_a_file_has_not_changed(tmp_path: Path) -> None:
+    """A file that was copied with its old time has changed all the same."""
+    file = tmp_path / "film.mkv"
+    file.write_bytes(b"x")
+    os.utime(file, (1e9, 1e9))
+    if sys.platform != "win32":
+        assert unchanged_s(file) < 60
+    assert unchanged_s(tmp_path / "none.mkv") == 0

@@ -18,7 +18,7 @@ from typing import IO
 
 from avcheck import render
 from avcheck.batch.remote import Stamp, is_url
-from avcheck.errors import UsageError
+from avcheck.errors import UsageError, why_not_written
 from avcheck.record.report import Report, Verdict
 
 _BEGINNING = b'{"schema_version"'  # every record begins like this
@@ -127,7 +127,7 @@ class Checkpoint:
             os.fsync(self._fd)
         except OSError as error:
             raise UsageError(
-                f"cannot write to {self.path}: {error.strerror}", self._parameter
+                f"cannot write to {self.path}: {why_not_written(error)}", self._parameter
             ) from error
         for result, line in zip(results, lines, strict=True):
             self._remember(result, start)

@@ -22,9 +22,9 @@ from avcheck.batch.base import BugInWorker
 from avcheck.batch.remote import without_secrets
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
-from avcheck.cli.screen import complain
+from avcheck.cli.screen import Nowhere, complain
 from avcheck.cli.usage import WRONG_USAGE, explain
-from avcheck.errors import AvcheckError, is_disk_full
+from avcheck.errors import AvcheckError, is_disk_full, why_not_written
 from avcheck.machine.cores import wait_patiently
 from avcheck.machine.memory import keep_few_kernels
 from avcheck.record.report import BUG
@@ -83,7 +83,7 @@ def _run(args: list[str]) -> int:
         return ExitCode.BROKEN_PIPE
     except Exception as error:
         if is_disk_full(error):
-            complain(f"cannot write the output: {error.strerror}")
+            complain(f"cannot write the output: {why_not_written(error)}")
             return ExitCode.NOT_JUDGED
         if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):
             trace = error.traceback if isinstance(error, BugInWorker) else traceback.format_exc()
@@ -116,4 +116,7 @@ def _open_closed_streams() -> None:
     # In order of number: the lowest free one is given
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+            if name == "stdout":
+                sys.stdout = Nowhere()
+            else:
+                setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run

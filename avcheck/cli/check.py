@@ -24,7 +24,7 @@ from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
 from avcheck.errors import UsageError
 from avcheck.machine.loading import never_compile
 from avcheck.machine.memory import keep_memory
-from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, USUAL_REACH_S, Report, Tolerance
 from avcheck.render.output import Guard, parse_targets
 from avcheck.settings import PROBES, CheckSettings, time_of
 
@@ -61,6 +61,7 @@ def check(
     sample: opt.Sample = False,
     probes: opt.ProbeCount = PROBES,
     thorough: opt.Thorough = False,
+    reach: opt.Reach = USUAL_REACH_S,
     device: opt.Device = "auto",
     model: opt.Model = None,
     threads: opt.Threads = 0,
@@ -111,6 +112,7 @@ def check(
         end=None if end is None else time_of(end, "end"),
         sample=probes if sample else None,
         thorough=thorough,
+        reach_s=reach,
         detail=detail,
     )
     limits = limits_of(jobs, timeout, memory_limit, threads)

@@ -40,6 +40,7 @@ def compare(
     exclude: opt.Exclude = None,
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
+    program: opt.Program = None,
     preset: opt.Preset = None,
     early: opt.Early = None,
     late: opt.Late = None,
@@ -83,6 +84,7 @@ def compare(
         tolerance=tolerance,
         audio_tracks=only_track(audio_track),
         video_track=video_track,
+        program=program,
     )
     require_one_title(form, outputs, pairs.total)
     single = not Path(file).is_dir()

@@ -17,9 +17,9 @@ from typing import Any
 from avcheck.cli.gate import FailOn
 from avcheck.cli.usage import nearest
 from avcheck.errors import UsageError
-from avcheck.record.report import PRESETS
+from avcheck.record.report import PRESETS, USUAL_REACH_S
 from avcheck.render import FORMATS
-from avcheck.settings import DEVICES, LEAST_PROBES
+from avcheck.settings import DEVICES, LEAST_PROBES, MOST_REACH_S
 from avcheck.text.languages import is_language
 
 FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # the first one in a directory counts
@@ -105,6 +105,11 @@ NUMBER = ValueKind("a whole number of at least 1", int, lambda value: _is_count(
 PROBE_COUNT = ValueKind(
     f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES)
 )
+REACH = ValueKind(
+    f"a number of seconds from {USUAL_REACH_S:g} to {MOST_REACH_S:g}",
+    float,
+    lambda value: _is_number(value) and USUAL_REACH_S <= value <= MOST_REACH_S,
+)
 MEGABYTES = ValueKind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
 GLOBS = ValueKind(
     "a list of globs",
@@ -144,6 +149,7 @@ KEYS: dict[str, ValueKind] = {
     "sample": FLAG,
     "thorough": FLAG,
     "probes": PROBE_COUNT,
+    "reach": REACH,
     "device": _choice(DEVICES),
     "model": FILE,
     "format": _choice(FORMATS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +16,8 @@ from avcheck.cli.group import app
 from avcheck.cli.options import Device, Model
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone
-from avcheck.errors import UsageError
-from avcheck.machine.files import why_not_new
+from avcheck.errors import UsageError, why_not_written
+from avcheck.machine.files import publish_new, unfinished, why_not_new
 from avcheck.record.report import FRAME_MS, describe_offset
 from avcheck.settings import CheckSettings
 
@@ -40,7 +41,6 @@ def demo(
 
     Exit code 0 if the offset is found to within one frame (40 ms), else 2.
     """
-    import shutil
     import tempfile
 
     if not abs(offset) <= 1500:  # written so that it refuses NaN too
@@ -64,11 +64,7 @@ def demo(
         clip = Path(folder, "demo.mp4")
         make_demo(clip, offset_ms=offset)
         if keep is not None:
-            try:
-                with clip.open("rb") as source, keep.open("xb") as target:
-                    shutil.copyfileobj(source, target)
-            except OSError as error:
-                raise UsageError(f"--keep: cannot write {keep}: {error.strerror}") from error
+            _keep(clip, keep)
         output = Output("text", quiet=False, detailed=True)
         output.write(
             f"made:  {describe_offset(offset)}"
@@ -87,3 +83,18 @@ def demo(
         + ("right to within one frame\n" if agrees else "wrong by more than one frame\n")
     )
     raise typer.Exit(ExitCode.OK if agrees else ExitCode.NOT_JUDGED)
+
+
+def _keep(clip: Path, path: Path) -> None:
+    """Copy the clip to its new name: all of it, or nothing. Raises UsageError."""
+    import shutil
+
+    partial = unfinished(path)
+    try:
+        shutil.copyfile(clip, partial)
+        publish_new(partial, path)
+    except OSError as error:
+        raise UsageError(f"--keep: cannot write {path}: {why_not_written(error)}") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()

@@ -14,9 +14,10 @@ from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
-from avcheck.errors import MediaError, UsageError
+from avcheck.errors import MediaError, UsageError, why_not_written
 from avcheck.machine.files import unfinished, why_not_new
 from avcheck.record.markers import TitleClock
+from avcheck.record.report import USUAL_REACH_S
 from avcheck.render import printable
 from avcheck.settings import CheckSettings, Time, only_track, seconds_of, time_of
 from avcheck.text.times import clock
@@ -48,6 +49,9 @@ def evidence(
     audio: opt.Audio = None,
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
+    reach: opt.Reach = USUAL_REACH_S,
+    program: opt.Program = None,
+    thorough: opt.Thorough = False,
     device: opt.Device = "auto",
     model: opt.Model = None,
     force: Annotated[
@@ -91,6 +95,9 @@ def evidence(
         audio_tracks=only_track(audio_track),
         audio=() if audio is None else (audio,),
         video_track=video_track,
+        reach_s=reach,
+        program=program,
+        thorough=thorough,
         detail=True,
     )
     # A slip shows before the title is checked
@@ -105,7 +112,7 @@ def evidence(
         make_film(report, span, partial, audio=audio)
         partial.replace(target)
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {target}: {why_not_written(error)}") from error
     finally:
         partial.unlink(missing_ok=True)
     complain(
@@ -123,10 +130,16 @@ def _time_s(time: Time, file: Path, settings: CheckSettings) -> float | None:
     with suppress(MediaError):
         with open_sound(file, settings, sounds_of(file, settings)[0]) as media:
             info = media.info
-        time_s = TitleClock.of(info.picture_facts).time_s(time) if isinstance(time, str) else time
+        if not isinstance(time, str):
+            if info.duration_s is not None:
+                require_inside(time, info.duration_s)
+            return time
+        title = TitleClock.of(info.picture_facts)
+        time_s = title.time_s(time)
         if time_s is None:
             raise UsageError(f"no picture of the title can have the timecode {time}")
-        if info.duration_s is not None:
-            require_inside(time_s, info.duration_s)
+        if info.duration_s is not None and not 0 <= time_s < info.duration_s:
+            ends = f"from {title.text(title.first_s)} to {title.text(info.duration_s)}"
+            raise UsageError(f"must lie in the title, {ends}, not {time}", "at_s")
         return time_s
     return None

@@ -17,6 +17,7 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
+from avcheck.record.report import USUAL_REACH_S
 from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def fix(
     audio: Annotated[Path | None, opt.option("--audio", hidden=True)] = None,
     video_track: opt.VideoTrack = None,
     sample: opt.Sample = False,
+    reach: opt.Reach = USUAL_REACH_S,
+    thorough: opt.Thorough = False,
     device: opt.Device = "auto",
     model: opt.Model = None,
     preset: opt.Preset = None,
@@ -118,6 +121,8 @@ def fix(
         device=device,
         model=model,
         sample=PROBES if sample else None,
+        reach_s=reach,
+        thorough=thorough,
     )
 
     from avcheck.fix.repair import FixSettings, fix_file

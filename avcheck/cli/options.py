@@ -12,12 +12,13 @@ from avcheck._version import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
 from avcheck.cli.require import require_file
-from avcheck.record.report import DEFAULT_PRESET, PRESETS
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, USUAL_REACH_S
 from avcheck.render import FORMATS, Format
 from avcheck.settings import (
     DEVICES,
     LEAST_PROBES,
     MOST_PROBES,
+    MOST_REACH_S,
     PROBES,
     DeviceName,
 )
@@ -196,6 +197,17 @@ Thorough = Annotated[
         "--thorough/--no-thorough",
         panel=ANALYSIS,
         help="Look at all of a long title; where nothing shows, look closer whatever it costs.",
+    ),
+]
+Reach = Annotated[
+    float,
+    option(
+        "--reach",
+        panel=ANALYSIS,
+        min=USUAL_REACH_S,
+        max=MOST_REACH_S,
+        metavar="S",
+        help=f"Search for offsets of up to so many seconds. Default: {USUAL_REACH_S:g}.",
     ),
 ]
 ProbeCount = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from avcheck.cli import options as opt
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import RESULTS, app
 from avcheck.cli.require import format_of, require_one_title
-from avcheck.cli.screen import Output, complain
+from avcheck.cli.screen import Output, complain, write_results
 from avcheck.errors import UsageError
 from avcheck.record.changes import changes_between
 from avcheck.record.report import Report
@@ -142,12 +141,11 @@ def diff(
     before, after = _read([old]), _read([new])
     changes = changes_between(before, after, {kind.verdict for kind in gate.fail_on})
     shown = [change for change in changes if change.kind == "worse" or not quiet]
-    sys.stdout.write(
+    write_results(
         render.changes_json(shown)
         if as_json
         else "".join(f"{render.change_line(each)}\n" for each in shown)
     )
-    sys.stdout.flush()
     if not quiet:
         titles = len({report.path for report in after})
         summary = render.changes_summary(changes, len(before), len(after), titles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ from avcheck.batch.base import BugInWorker
 from avcheck.batch.remote import Location, shown, without_secrets
 from avcheck.batch.run import check_many
 from avcheck.cli.gate import ExitCode, Gate
-from avcheck.errors import UsageError
+from avcheck.errors import UsageError, why_not_written
 from avcheck.machine.loading import never_compile
 from avcheck.machine.memory import keep_memory
 from avcheck.record.report import Report
@@ -34,10 +35,32 @@ if TYPE_CHECKING:
     from avcheck.render.page import Illustrate
 
 
+class Nowhere(io.TextIOWrapper):
+    """Stands for a stdout that the caller closed: what is written is lost."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(os.devnull).open("wb"), encoding="utf-8")  # noqa: SIM115 - for as long as we run
+
+
 def complain(text: str, prefix: str = "avcheck: ") -> None:
     """Write one line to stderr. A closed stderr is no reason to fail."""
     with suppress(OSError, ValueError):
         print(f"{prefix}{render.printable(without_secrets(text))}", file=sys.stderr, flush=True)
+
+
+def write_results(text: str, *, kept: bool = False) -> None:
+    """Write text to stdout at once. `kept`: files hold the results too, so that a closed stdout
+    loses nothing. Raises UsageError and BrokenPipeError.
+    """
+    if isinstance(sys.stdout, Nowhere) and text and not kept:
+        raise UsageError("cannot write the results: stdout is closed")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write the results: {why_not_written(error)}") from error
 
 
 def _report_partial(path: Path) -> None:
@@ -55,7 +78,7 @@ def _appender(path: Path) -> Callable[[str], None]:
                 with path.open("a", encoding="utf-8", newline="") as file:
                     file.write(text)
             except OSError as error:
-                complain(f"cannot write the step summary {path}: {error.strerror}")
+                complain(f"cannot write the step summary {path}: {why_not_written(error)}")
 
     return write
 
@@ -143,13 +166,7 @@ class Output:
         """Write text to stdout at once, so that a reader, or a crash, finds all that is done so
         far.
         """
-        try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise UsageError(f"cannot write the results: {error.strerror}") from error
+        write_results(text, kept=bool(self._targets))
 
     def emit(self, result: Report, *, earlier: bool = False) -> None:
         """Send one report to stdout and the files; an error goes to stderr too, and in text only
@@ -157,8 +174,14 @@ class Output:
 
         A result of an `earlier` run goes into every document and counts; as text it was shown then.
         """
-        for add in self._documents:
-            add(result)
+        try:
+            for add in self._documents:
+                add(result)
+        finally:  # where a file cannot be written, the result is shown all the same
+            self._show(result, earlier=earlier)
+
+    def _show(self, result: Report, *, earlier: bool) -> None:
+        """Count a report, and show what stdout and stderr say of it."""
         self.verdicts[result.verdict] += 1
         if result.verdict in {"error", *self._findings}:
             self._worst.add(result, replace(result, segments=(), blocks=(), detail=None))

@@ -20,6 +20,7 @@ def signal(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of a test signal.")],
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
+    program: opt.Program = None,
     audio: opt.Audio = None,
     preset: opt.Preset = None,
     early: opt.Early = None,
@@ -45,7 +46,12 @@ def signal(
 
     try:
         report = check_signal(
-            file, tolerance, audio_track=audio_track, video_track=video_track, audio_path=audio
+            file,
+            tolerance,
+            audio_track=audio_track,
+            video_track=video_track,
+            program=program,
+            audio_path=audio,
         )
     except MediaError as error:
         raise UsageError(str(error)) from error

@@ -28,7 +28,7 @@ from avcheck.machine.memory import keep_memory
 from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
-    from avcheck.record.report import Verdict
+    from avcheck.record.report import USUAL_REACH_S, Verdict
 
 WATCH = "Watching"
 JOURNAL = ".avcheck-watch.jsonl"  # in the folder; hidden, so it is not checked
@@ -109,6 +109,7 @@ def watch(
     sample: opt.Sample = False,
     probes: opt.ProbeCount = PROBES,
     thorough: opt.Thorough = False,
+    reach: opt.Reach = USUAL_REACH_S,
     device: opt.Device = "auto",
     model: opt.Model = None,
     threads: opt.Threads = 0,
@@ -154,6 +155,7 @@ def watch(
         program=program,
         sample=probes if sample else None,
         thorough=thorough,
+        reach_s=reach,
     )
     from avcheck.watch.run import WatchPlan
     from avcheck.watch.run import watch as watch_folder

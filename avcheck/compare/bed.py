@@ -8,7 +8,7 @@ windows that share no sound with this one name it too; by chance two do not agre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -110,15 +110,9 @@ def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tu
     """The offsets, in samples, at which the window fits the region best, and how many times its
     usual value the correlation has there.
     """
-    size = 1 << (len(window) + len(region) - 1).bit_length()
-    ours = np.fft.rfft(window * np.hanning(len(window)).astype(np.float32), size)
-    cross = np.fft.rfft(region, size) * np.conj(ours)
-    strength = np.abs(cross)
-    if not strength.any():
+    curve_of = whitened(window, region)
+    if curve_of is None:
         return []
-    phase = np.where(strength > _FLOOR * strength.max(), cross / np.maximum(strength, 1e-20), 0)
-    hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
-    count = len(region) - len(window) + 1
     edges = np.geomspace(LOW_HZ, HIGH_HZ, _BANDS + 1)
     spans = [
         (LOW_HZ, HIGH_HZ, _PLACES),
@@ -126,7 +120,7 @@ def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tu
     ]
     named: list[tuple[float, float]] = []
     for low, high, most in spans:
-        curve = np.fft.irfft(np.where((hz >= low) & (hz < high), phase, 0), size)[:count]
+        curve = curve_of(low, high)
         height = np.abs(curve)  # inverted polarity is the same sound
         usual = float(np.sqrt(np.mean(curve**2)))
         beside = round(_BESIDE_S * SAMPLE_RATE)
@@ -135,6 +129,29 @@ def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tu
             named.append((at + vertex(height, at), float(height[at]) / usual))
             height[max(0, at - beside) : at + beside + 1] = 0
     return named
+
+
+def whitened(
+    window: NDArray[np.float32], region: NDArray[np.float32]
+) -> Callable[[float, float], NDArray[np.float64]] | None:
+    """Generalised cross-correlation with phase transform: a function that gives, for frequencies
+    from one to another (Hz), how well the window fits the region at every place that holds all of
+    it. None if either is silent.
+    """
+    size = 1 << (len(window) + len(region) - 1).bit_length()
+    ours = np.fft.rfft(window * np.hanning(len(window)).astype(np.float32), size)
+    cross = np.fft.rfft(region, size) * np.conj(ours)
+    strength = np.abs(cross)
+    if not strength.any():
+        return None
+    phase = np.where(strength > _FLOOR * strength.max(), cross / np.maximum(strength, 1e-20), 0)
+    hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    count = len(region) - len(window) + 1
+
+    def curve_of(low_hz: float, high_hz: float) -> NDArray[np.float64]:
+        return np.fft.irfft(np.where((hz >= low_hz) & (hz < high_hz), phase, 0), size)[:count]
+
+    return curve_of
 
 
 def _elected(vote: _Vote, votes: Sequence[_Vote], pace: float) -> WindowMatch | None:

@@ -29,6 +29,7 @@ from avcheck.compare.find import (
     matches,
 )
 from avcheck.compare.fine import sharpen
+from avcheck.compare.loops import without_loops
 from avcheck.compare.pictures import (
     PICTURE_SIDE,
     WHOLE,
@@ -190,9 +191,11 @@ def compare_titles(reference: Digest, file: Digest) -> Comparison:
     )
     start_s = max(file.sound_features.start_s, in_view.file.start_s)
     end_s = min(file.sound_features.end_s, in_view.file.end_s)
+    sound = without_loops(sound, picture, reference.sound, file.sound)
     bed = False
     if _length_s(sound) < _MOST * (end_s - start_s):
         common = common_bed(reference.sound, file.sound, picture)
+        common = without_loops(common, picture, reference.sound, file.sound)
         bed = _length_s(common) > _length_s(sound) + (1 - _MOST) * (end_s - start_s)
         sound = common if bed else sound
     theirs = TimeSpan(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avcheck.evidence.letters import written
 from avcheck.record.detail import BlockPlaces, SegmentDetail
 
+_LETTER = 12  # px, the width of one with the gap after it
 WIDTH, PICTURE_HEIGHT, PANEL_HEIGHT = 640, 360, 120  # px, even, as 4:2:0 needs
 HEIGHT = PICTURE_HEIGHT + PANEL_HEIGHT
 AROUND_S = 1.0  # of sound on either side of the picture's moment
@@ -95,8 +96,9 @@ def panel(
     captions at the left and right; its_s: how long after that moment the sound of the picture is
     heard, None if unknown.
     """
-    _write(canvas, words, 10)
-    _write(canvas, clock, WIDTH - 10 - 12 * len(clock))
+    room = (WIDTH - 20) // _LETTER - len(clock) - 1
+    _write(canvas, words if len(words) <= room else words.split(" (")[0], 10)
+    _write(canvas, clock, WIDTH - 10 - _LETTER * len(clock))
     middle = PICTURE_HEIGHT + (_WAVE_TOP + _WAVE_BOTTOM) // 2
     reach = (_WAVE_BOTTOM - _WAVE_TOP) / 2
     edges = np.arange(WIDTH) * len(samples) // WIDTH

@@ -17,6 +17,7 @@ import av
 import av.error
 from av.packet import Packet
 
+from avcheck.errors import is_disk_full
 from avcheck.fix.encode import Encoder
 from avcheck.fix.formats import (
     MOV,
@@ -70,14 +71,16 @@ def write(plan: Plan, target: Path, *, chapters_later_s: float = 0.0) -> dict[in
     read under. `chapters_later_s`: how much later all streams come out, which chapters do not by
     themselves.
 
-    Raises MediaError, and Refused if the container does not take it; `target` may then be left
-    behind, incomplete.
+    Raises MediaError, OSError, and Refused if the container does not take it; `target` may then be
+    left behind, incomplete.
     """
     with open_container(plan.source, VIDEO_FORMATS) as reader:
         writer = av.open(str(target.absolute()), "w", format=plan.muxer, options=dict(plan.options))
         try:
             ledgers = _Copy(plan, reader, writer).run(chapters_later_s)
         except av.error.FFmpegError as error:
+            if is_disk_full(error):  # the container is not to blame
+                raise
             main = [reader.streams[index] for index in (plan.main_video, plan.measured)]
             is_refusal = isinstance(error, _NOT_HERE)
             remedy = name_instead(reader, main, plan.muxer) if is_refusal else ""

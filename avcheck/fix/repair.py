@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avcheck._version import __version__
-from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.errors import AvcheckError, MediaError, UsageError, why_not_written
 from avcheck.fix import moves
 from avcheck.fix.command import ffmpeg_line
 from avcheck.fix.inventory import has_chapters, lost
@@ -24,7 +24,6 @@ from avcheck.fix.tape import Tape
 from avcheck.fix.verify import EXACT_MS, Failed, Readback, read_back
 from avcheck.machine.files import publish_new, unfinished_media, why_not_new
 from avcheck.media import open_media
-from avcheck.media.base import reason_of
 from avcheck.record.report import Report
 from avcheck.record.tracks import escaped
 from avcheck.render.text import outcome as outcome_text
@@ -65,8 +64,9 @@ class Outcome:
 
     fixed: the new file is there. in_sync: it was in sync, and nothing was written. undecidable:
     nobody knows whether it is. refused: it is out of sync and cannot be fixed here. failed: the new
-    file was not as it should be, and is gone. planned: only the command was asked for. error: it
-    cannot be read. moves: (from_s, until_s, later_ms, pace) of each; None: no bound.
+    file was not as it should be, and is gone. planned: only the command was asked for. error: the
+    old file cannot be read, or the new one cannot be written. moves: (from_s, until_s, later_ms,
+    pace) of each; None: no bound.
     """
 
     input: str  # path of the old file
@@ -129,7 +129,7 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
         What was done, or why it could not be.
 
     Raises:
-        UsageError: `target` exists or cannot be written.
+        UsageError: `target` exists, or its folder is not there or takes no files.
     """
     if os.path.lexists(target):
         raise UsageError(
@@ -172,6 +172,8 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
         return replace(start, status="refused", reason=str(error))
     except Failed as error:
         return replace(start, status="failed", reason=str(error))
+    except _Unwritten as error:
+        return replace(start, status="error", reason=str(error))
     except MediaError as error:
         return replace(start, status="error", reason=error.reason)
 
@@ -241,6 +243,13 @@ def _cuts_of_the_rest(after: Report | None) -> tuple[str, ...]:
     )
 
 
+class _Unwritten(Exception):
+    """The new file cannot be written, which says nothing of the old one: why, and what to do."""
+
+    def __init__(self, path: Path | str, error: OSError) -> None:
+        super().__init__(f"{escaped(str(path))} cannot be written: {why_not_written(error)}")
+
+
 class _Partial:
     """The unfinished file, beside the one it will become."""
 
@@ -249,7 +258,7 @@ class _Partial:
         self._target = target
 
     def keep(self) -> None:
-        """Give it its name, if nobody has taken that meanwhile. Raises UsageError."""
+        """Give it its name, if nobody has taken that meanwhile. Raises UsageError, _Unwritten."""
         try:
             publish_new(self.path, self._target)
         except FileExistsError:
@@ -257,23 +266,19 @@ class _Partial:
                 f"{escaped(str(self._target))} has appeared in the meantime and is not overwritten"
             ) from None
         except OSError as error:
-            raise UsageError(
-                f"{escaped(str(self._target))}: cannot be written ({reason_of(error)})"
-            ) from error
+            raise _Unwritten(self._target, error) from error
 
 
 @contextmanager
 def _partial(target: Path) -> Iterator[_Partial]:
     """A new, empty file beside `target`, which is removed afterwards whatever happens. Raises
-    UsageError.
+    _Unwritten.
     """
     path = unfinished_media(target)
     try:
         path.touch(exist_ok=False)
     except OSError as error:
-        raise UsageError(
-            f"{escaped(str(target))}: cannot be written ({reason_of(error)})"
-        ) from error
+        raise _Unwritten(target, error) from error
     try:
         yield _Partial(path, target)
     finally:
@@ -291,14 +296,12 @@ def _fixed(plan: Plan, target: Path, start: Outcome, check: Check | None) -> Out
 
 def _written(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -> Outcome:
     """The outcome for a file that has been written, read back and checked. Raises Refused, Failed,
-    UsageError.
+    _Unwritten.
     """
     try:
         ledgers = write(plan, partial.path)
     except OSError as error:
-        raise UsageError(
-            f"{escaped(start.output)}: cannot be written ({reason_of(error)})"
-        ) from error
+        raise _Unwritten(start.output, error) from error
     try:
         clock = read_back(plan, partial.path, ledgers)
         if abs(clock.later_ms) > EXACT_MS and has_chapters(plan.source):
@@ -307,6 +310,8 @@ def _written(plan: Plan, partial: _Partial, start: Outcome, check: Check | None)
             ledgers = write(plan, partial.path, chapters_later_s=clock.later_ms / 1000)
             clock = read_back(plan, partial.path, ledgers)
         gone = lost(plan, partial.path, ledgers, clock.later_ms)
+    except OSError as error:
+        raise _Unwritten(start.output, error) from error
     except AvcheckError as error:
         said = error.reason if isinstance(error, MediaError) else str(error)
         raise Failed(f"read back, the new file is wrong: {said}; it was not kept") from error

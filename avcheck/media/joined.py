@@ -102,6 +102,13 @@ def joined_sounds(path: Path, container: InputContainer, track: int | None) -> l
     return parts
 
 
+def are_too_many(path: Path, container: InputContainer) -> bool:
+    """Whether so many files were joined that they are read as one. Raises OSError."""
+    if container.format.name == "avi":  # FFmpeg and mpv count on through all of it
+        return False
+    return len(beginnings(path, container.format.name)) > MOST_FILES
+
+
 def _files(
     path: Path, container: InputContainer, open_part: Callable[[Excerpt], _Part | None]
 ) -> Sequence[_Part]:

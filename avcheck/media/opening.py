@@ -42,7 +42,7 @@ from avcheck.media.container import (
     first_sound_s_of,
     open_container,
 )
-from avcheck.media.joined import joined_layout
+from avcheck.media.joined import are_too_many, joined_layout
 from avcheck.media.mp4 import index_of
 from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
@@ -102,6 +102,8 @@ class Opened:
     sound_seams_are: SeamKind = "clock"  # what meets there
     # How long after the pictures such a file begins by their timecodes; it begins with them
     timecode_ahead_s: float | None = None
+    too_many_files: bool = False  # whether more were joined in it than are told apart
+    too_many_sounds: bool = False  # the same of a separate sound file
     unheard: Unheard | None = None  # channels that hold timecode or data in place of sound
 
 
@@ -195,6 +197,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             seams_s=() if seams is None else seams.seams_s,
             seams_are="clock" if joined is None else "files" if layout else "one",
             joined_bytes=joined_bytes(path),
+            too_many_files=survey is None and are_too_many(path, container),
             unheard=unheard_channels(sound_source, streams.container),
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 from avcheck.machine.cores import cores
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
 from avcheck.media.container import PROBE_S
+from avcheck.media.joined import MOST_FILES
 from avcheck.media.opening import Opened, audio_tracks_of, open_film
 from avcheck.media.sections import StreamsWanted, pictures_of, sounds_of
 from avcheck.media.separate import with_sound_of
@@ -47,6 +48,11 @@ _SOUND_SEAMS = {
     ),
     "files": "files were joined in its sound file {}; each was heard after the one before",
 }
+
+_TOO_MANY = (
+    "more than {} files were joined in {} and were read as one: what follows the first may be "
+    "missing or lie elsewhere; join them anew by a program that writes one clock"
+)
 
 
 class Media:
@@ -291,6 +297,12 @@ def _of_the_film(film: Opened) -> Iterator[str]:
         yield _SEAMS[film.seams_are].format(_places(film.seams_s))
     if film.sound_seams_s:
         yield _SOUND_SEAMS[film.sound_seams_are].format(_places(film.sound_seams_s))
+    for what, are_too_many in (
+        ("it", film.too_many_files),
+        ("its sound file", film.too_many_sounds),
+    ):
+        if are_too_many:
+            yield _TOO_MANY.format(MOST_FILES, what)
     if film.joined_bytes:
         yield (
             "another file was joined to its end: players show the first alone, and the last "

@@ -21,7 +21,7 @@ from avcheck.media.container import (
     open_container,
     open_source,
 )
-from avcheck.media.joined import ignored_bytes, joined_sounds
+from avcheck.media.joined import are_too_many, ignored_bytes, joined_sounds
 from avcheck.media.mp4 import index_of
 from avcheck.media.opening import (
     Opened,
@@ -98,6 +98,7 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             seekable=film.seekable and is_seekable(container),
             sound_timeline=timeline,
             sound_joined_bytes=joined_bytes(path) or ignored_bytes(path),
+            too_many_sounds=are_too_many(path, container),
             unheard=unheard_channels(source, container),
             timecode_ahead_s=(
                 _timecode_ahead_s(container, audio, film.info) if ahead_s is None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avcheck.errors import NoAudio
@@ -17,10 +17,20 @@ from avcheck.text.languages import matches
 
 @dataclass(frozen=True)
 class Choice:
-    """One sound: an audio track by its number (None: the main one), or a separate file."""
+    """One sound: an audio track by its number (None: the main one), or a separate file.
+
+    later_frames: by how many pictures of 25 fps it is laid later than the file says, to find an
+    offset beyond those that are searched.
+    """
 
     track: int | None = None
     audio: Path | None = None
+    later_frames: int = 0
+
+    @property
+    def as_it_is(self) -> Choice:
+        """The same sound where the file has it."""
+        return replace(self, later_frames=0)
 
 
 def sounds_of(path: str | Path, settings: CheckSettings) -> tuple[Choice, ...]:

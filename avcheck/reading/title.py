@@ -16,7 +16,7 @@ from typing import TypeVar
 from avcheck.errors import CannotSeek, EmptyPart, MediaError
 from avcheck.media import Media, MediaInfo, Picture, Sound
 from avcheck.media.base import ROUNDING_S, shown_from
-from avcheck.rates import SAMPLE_RATE
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.reading.blocks import BLOCK_S, SOUND_LEAD_S, Block, blocks
 from avcheck.reading.choice import Choice, open_sound
 from avcheck.reading.segments import MARGIN_BLOCKS
@@ -62,7 +62,10 @@ class Title:
         self._files = files
         # The clock of a transport stream in several sections may depend on which sound is read.
         first_s = self.info.first_picture_s or 0.0
-        self._later_s = [first_s - (info.first_picture_s or 0.0) for info in self.infos]
+        self._later_s = [
+            first_s - (info.first_picture_s or 0.0) + choice.later_frames / FRAME_RATE
+            for info, choice in zip(self.infos, choices, strict=True)
+        ]
 
     def __enter__(self) -> Title:
         return self
@@ -100,13 +103,15 @@ class Title:
         ends, and the others go on.
         """
         later_s = self._later_s[number]
-        its_from_s = None if from_s is None else from_s - later_s
+        its_from_s = None if from_s is None else max(0.0, from_s - later_s)
         try:
             with closing(self._files[number].sounds(its_from_s)) as sounds:
                 for sound in sounds:
                     yield Sound(sound.start_s + later_s, sound.samples) if later_s else sound
         except CannotSeek:
-            raise
+            if not self.choices[number].later_frames:
+                raise
+            # Laid much earlier, it has ended here
         except MediaError as error:
             if len(self._files) == 1:
                 raise

@@ -20,6 +20,7 @@ from avcheck.record.typed_json import read
 
 SCHEMA_VERSION = 1
 FRAME_MS = 1000 / FRAME_RATE  # offsets in words are also given in such frames
+USUAL_REACH_S = 2.0  # how large an offset is searched for, unless more is asked for
 
 # When the sound of a separate file is due: by the clock of the stream that both were taken from, or
 # it begins with the film
@@ -278,6 +279,7 @@ class Report:
     listened: Listened | None = None
     # The closer look ran out of budget and showed nothing; a thorough one may show more
     closer_look_cut: bool = False
+    reach_s: float = USUAL_REACH_S  # the largest offset that was searched for
     part_s: tuple[float, float] | None = None  # the part that was looked at; None: all
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     audio_path: str | None = None  # the separate sound file

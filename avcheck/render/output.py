@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from avcheck.errors import UsageError
+from avcheck.errors import UsageError, why_not_written
 from avcheck.machine.files import UNFINISHED, file_id, publish_new, unfinished, why_not_new
 from avcheck.record.report import Report
 from avcheck.render import FORMATS, Renderer
@@ -182,10 +182,13 @@ def to_file(
         whole = True
         _clear_stale(path)
     finally:
-        if not used and not whole:
-            partial.unlink(missing_ok=True)
-        elif not whole and on_partial:
-            on_partial(partial)
+        if not whole:
+            if used and not _is_empty(partial):  # a full disk may have taken nothing
+                if on_partial:
+                    on_partial(partial)
+            else:
+                with suppress(OSError):
+                    partial.unlink()
 
 
 class _Growing:
@@ -219,7 +222,15 @@ class _Growing:
 
     def close(self) -> None:
         if self._spool is not None:
-            self._spool.close()
+            with suppress(OSError):  # on a full disk; what cannot be written was said before
+                self._spool.close()
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:  # gone, with its folder
+        return True
 
 
 def _publish(partial: Path, path: Path, force: bool) -> None:
@@ -273,4 +284,4 @@ def _explained(what: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(f"cannot write {what}: {error.strerror or error}") from error
+        raise UsageError(f"cannot write {what}: {why_not_written(error)}") from error

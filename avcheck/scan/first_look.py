@@ -40,6 +40,7 @@ from avcheck.scan.listening import (
     units_to_hear,
 )
 from avcheck.scan.looking import LEVELS
+from avcheck.scan.reach import foremost
 from avcheck.settings import CheckSettings, OnProgress
 from avcheck.signals.beeps import BeepFinder, Beeps
 from avcheck.signals.stamps import StampLook
@@ -202,12 +203,17 @@ def look_at_samples(
         plan = LookPlan.of_samples(len(grid), probes_first)
         if plan is None:
             return None
-        with opener(title.choices, max(LEVELS)) as listener:
+        with opener(_heard(title), max(LEVELS)) as listener:
             look = _SelectiveLook(title, listener, plan, grid, origin_s)
             if not look.run(settings, model, on_progress) or not look.curves:
                 return None
         _report_end(on_progress)
         return FirstLook.of(title, look.curves, part, is_sampled=True)
+
+
+def _heard(title: Title) -> list[Choice]:
+    """Each of its sounds once, wherever it is laid."""
+    return list(dict.fromkeys(choice.as_it_is for choice in title.choices))
 
 
 def _report_end(on_progress: OnProgress | None) -> None:
@@ -250,7 +256,7 @@ def _listen_then_look(
         return None
     grid = units(blocks)
     # Opened again, because what is read from the middle would count as lost
-    with opener(title.choices, max(LEVELS)) as listener:
+    with opener(_heard(title), max(LEVELS)) as listener:
         # A whole title is heard from its first sample, so that all that was lost of it is counted
         from_s = None if part is None else max(0.0, origin_s - SOUND_LEAD_S)
         look = _SelectiveLook(title, listener, LookPlan.of_all(len(grid)), grid, origin_s, from_s)
@@ -260,7 +266,9 @@ def _listen_then_look(
         if not look.curves or lost.missing_video_s or lost.unseen_s or any(listener.failures):
             return None
         first = FirstLook.of(title, look.curves, part, is_sampled=False)
-        first = replace(first, degraded=listener.degraded_beside(title))
+        degraded = dict(zip(listener.choices, listener.degraded_beside(title), strict=True))
+        by_sound = [degraded[choice.as_it_is] for choice in title.choices]
+        first = replace(first, degraded=by_sound)
     left = [unit for unit in range(len(grid)) if unit not in look.looked]
     if not left:
         return first
@@ -313,10 +321,11 @@ class _SelectiveLook:
                 done += (1 - done) * _FIRST_SHARE
                 self.looked.update(chosen)
                 self.curves.sort(key=lambda each: each[0].start_s)
-                judgements = [
+                each_judged = [
                     judge(curves, settings.tolerance, calibration, self.title.seams_s)
                     for curves in map(list, zip(*self.curves, strict=True))
                 ]
+                judgements = foremost(self.title.choices, each_judged)
         except CannotSeek:
             return False
         return True

@@ -37,6 +37,7 @@ def check_signal(
     *,
     audio_track: int | None = None,
     video_track: int | None = None,
+    program: int | None = None,
     audio_path: Path | None = None,
 ) -> Report:
     """The record of a recorded test signal, from its events alone.
@@ -50,6 +51,7 @@ def check_signal(
             path,
             audio_track=audio_track,
             video_track=video_track,
+            program=program,
             audio_path=audio_path,
             short_side=short_side,
         )

@@ -123,7 +123,7 @@ def judge(
     constant = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
     changing = sure_course(segments, curves, whole, calibration, seams_s)
     course, confidence = changing or (constant, whole.confidence)
-    needed = needed_confidence(sum(item.end_s - item.start_s for item in curves), calibration)
+    needed = needed_confidence(_telling_s(curves), calibration)
     if confidence < needed:
         reason = _why_unsure(curves, whole, needed, calibration)
         blocks = _block_results(curves, whole, calibration)
@@ -263,22 +263,40 @@ def obstacle(curves: Sequence[Curve]) -> Reason | None:
     return None
 
 
+def no_match(searched_s: float) -> Reason:
+    """Why a file is undecidable that shows no match at any shift so far."""
+    text = (
+        f"nothing in the picture goes with the sound at any shift within {searched_s:g} s "
+        "(voice-over, music, or another sound track?)"
+    )
+    return Reason("no_match", text)
+
+
+def _telling_s(curves: Sequence[Curve]) -> float:
+    """How many seconds of a file can say something: without those before its first and after its
+    last block with sound and moving pictures, as where its sound ends long before its pictures. A
+    block beside them counts for half, as its sound may begin or end anywhere in it.
+    """
+    useful = np.concatenate([item.useful for item in curves])
+    first, last = int(np.argmax(useful)), len(useful) - 1 - int(np.argmax(useful[::-1]))
+    idle = sum(count + 0.5 for count in (first, len(useful) - 1 - last) if count)
+    return sum(item.end_s - item.start_s for item in curves) - BLOCK_S * idle
+
+
 def _why_unsure(
     curves: Sequence[Curve], whole: Estimate, needed: float, calibration: Calibration
 ) -> Reason:
     numbers = f"confidence {confidence_text(whole.confidence)}, {confidence_text(needed)} needed"
-    if whole.confidence >= calibration.decide:
-        text = f"too short to be sure of an offset ({numbers} under {SHORT_S:g} s)"
+    if whole.confidence >= needed_confidence(SHORT_S, calibration):
+        whole_s = sum(item.end_s - item.start_s for item in curves)
+        both = "" if whole_s < SHORT_S else " of pictures with sound"
+        text = f"too short to be sure of an offset ({numbers} under {SHORT_S:g} s{both})"
         return Reason("too_short", text)
     none = float(
         np.mean([posterior(evidence(item, calibration), calibration)[1] for item in curves])
     )
     if none > 0.5:
-        text = (
-            "nothing in the picture goes with the sound at any shift within 2 s (voice-over, "
-            "music, or another sound track?)"
-        )
-        return Reason("no_match", text)
+        return no_match(float(curves[0].shifts.max()) * FRAME_MS / 1000)
     return Reason("ambiguous", f"several offsets fit about equally well ({numbers})")
 
 

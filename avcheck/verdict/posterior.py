@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.reading.blocks import BLOCK_S
 from avcheck.record.report import FRAME_MS
 
 # Confidence is the chance that the offset is right within this many frames (80 ms)
@@ -38,7 +39,9 @@ UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 MOST_TELLING = 1e4
 USUAL_S = 10.0  # length of a segment
 SHORT_S = 7.0  # a file shorter than this has to be surer
-_SHORT_DOUBT = 5.0  # by how much smaller its chance of error has to be
+# By how much smaller than that of a segment the chance of error of a file has to be, and that of a
+# short one: as much of a stranger's sound matches by chance
+_DOUBT, _SHORT_DOUBT = 2.0, 5.0
 LEAST_ERROR_MS = 10.0  # of an offset, however much shows it
 _MOST_ERROR = 1.25  # times that of `USUAL_S`, however little shows it
 LEAST_SCATTER = 0.25  # logits, added: a curve that is flat except for its peak is no surer for that
@@ -61,7 +64,7 @@ class Calibration:
     match: float = 0.0  # weight of the trunks' own score beside the joint layers'
     bias_frames: float = 0.0  # the network's own constant offset
     guard_ms: float = 40.0  # the measuring error of `USUAL_S`; see `measuring_error_ms`
-    decide: float = 0.9  # the confidence that a verdict needs
+    decide: float = 0.9  # the confidence that a segment needs; a file, `needed_confidence`
     # For `weigh_up`; with these defaults neither length nor scatter of a curve matters
     level: float = 1.0  # weight of the joint layers' median score
     match_rise: float = 0.0  # weight of the trunks' score in units of its own scatter
@@ -174,7 +177,10 @@ def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
 
     The best of K windows is K times as likely to match by chance, and says that much less.
     """
-    weighed = weigh_up(curve.score, curve.match, curve.end_s - curve.start_s, calibration)
+    # As long as what could be compared, and a block of which less than half could be
+    compared = int(np.isfinite(curve.block_score).sum(axis=0).max(initial=0))
+    seconds = min(curve.end_s - curve.start_s, (compared + 1) * BLOCK_S)
+    weighed = weigh_up(curve.score, curve.match, seconds, calibration)
     return weighed - calibration.temperature * math.log(curve.chosen_from)
 
 
@@ -427,8 +433,7 @@ def needed_confidence(seconds: float, calibration: Calibration) -> float:
     """The confidence that the verdict on a file of so many seconds needs. In a few seconds a
     stranger's sound matches by chance too often: see the model card.
     """
-    error = 1 - calibration.decide
-    return 1 - (error / _SHORT_DOUBT if seconds < SHORT_S else error)
+    return 1 - (1 - calibration.decide) / (_SHORT_DOUBT if seconds < SHORT_S else _DOUBT)
 
 
 def measuring_error_ms(seconds: float, calibration: Calibration) -> float:

@@ -26,7 +26,7 @@ from avcheck.settings import CheckSettings
 from avcheck.watch.hook import run_hook
 from avcheck.watch.place import free_name, put
 from avcheck.watch.steps import Key, Steps, key_of
-from avcheck.watch.whole import has_partial_name, is_being_written, is_complete
+from avcheck.watch.whole import has_partial_name, is_being_written, is_complete, unchanged_s
 
 LOOKS = 3  # at an unchanging file, before it is taken for whole
 POLL_S = 5.0  # between two looks at a folder that reports no changes
@@ -258,6 +258,8 @@ class _Folder:
         )
         for refused in discovery.errors:
             line = f"{refused.path}: {refused.reason}"
+            if refused.reason_code == "outside_link":  # there is no naming it here
+                line = f"{refused.path}: links are passed over; put the file itself there"
             if refused.reason_code != "no_media" and line not in self._complaints:
                 self._complaints.add(line)
                 self._on_step(line)
@@ -294,6 +296,8 @@ class _Folder:
         still_s = now - candidate.since_s
         if candidate.looks < LOOKS or still_s < self._plan.settle_s or is_being_written(path):
             return False
+        if self._plan.once:  # by a timer, to which what arrived long before is nothing new
+            still_s = max(still_s, unchanged_s(path))
         if is_complete(path) or still_s >= self._plan.patience_s:
             return True
         if path not in self._unfinished:

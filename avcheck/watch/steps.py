@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avcheck.errors import UsageError
+from avcheck.errors import UsageError, why_not_written
 from avcheck.record.report import Report
 
 # A file as it was when it was checked: path, size in bytes, modification time in ns
@@ -107,5 +107,5 @@ class Steps:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UsageError(
-                f"cannot write to {self._path}: {error.strerror}", "journal"
+                f"cannot write to {self._path}: {why_not_written(error)}", "journal"
             ) from error

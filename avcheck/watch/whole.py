@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 # Names that programs give to a file they are still writing
@@ -43,6 +44,18 @@ def is_being_written(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def unchanged_s(path: Path) -> float:
+    """For how many seconds a file has not changed, by the clock of its file system; 0 if that is
+    not known.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return 0.0
+    # Whatever time a file was given, when it was given that is on record; not so on Windows
+    return max(0.0, time.time() - max(status.st_mtime, status.st_ctime))
 
 
 def is_complete(path: Path) -> bool:

@@ -11,6 +11,7 @@ forbids.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -31,22 +32,24 @@ _SMALL_COLUMNS = 60
 
 @dataclass(frozen=True)
 class _Offsets:
-    """The scale of offsets in ms, sound early above: `most_ms` is at `top`, its negative at
-    `top + height`.
+    """The scale of offsets in ms, sound early above: it reaches `most_ms` from `middle_ms` to
+    `top`, and as far the other way to `top + height`.
     """
 
     most_ms: float
     top: float
     height: float
+    middle_ms: float = 0.0
 
     def y(self, offset_ms: float) -> float:
-        share = min(max(offset_ms / self.most_ms, -1.0), 1.0)
+        share = min(max((offset_ms - self.middle_ms) / self.most_ms, -1.0), 1.0)
         return self.top + self.height * (1 - share) / 2
 
     def drawn(self) -> Markup:
         steps_ms = (digit * 10**power for power in count(1) for digit in (1, 2, 5))
         step_ms = next(step for step in steps_ms if self.most_ms <= 3.5 * step)
-        most = int(self.most_ms // step_ms)
+        least = math.ceil((self.middle_ms - self.most_ms) / step_ms)
+        most = math.floor((self.middle_ms + self.most_ms) / step_ms)
         parts = [
             Markup(
                 '<path class="{}" d="M{} {}h{}"/><text class="of" x="{}" y="{}">{}</text>'
@@ -59,7 +62,7 @@ class _Offsets:
                 coord(self.y(k * step_ms) + 4),
                 "0 ms" if k == 0 else f"{abs(k * step_ms)} {'early' if k > 0 else 'late'}",
             )
-            for k in range(-most, most + 1)
+            for k in range(least, most + 1)
         ]
         return Markup("").join(parts)
 
@@ -168,9 +171,12 @@ def score_map(report: Report) -> Markup:
     axis = Axis.of(report)
     offsets_ms = detail.offsets_ms
     half_ms = (offsets_ms[1] - offsets_ms[0]) / 2
-    most_ms = max(-offsets_ms[0], offsets_ms[-1]) + half_ms
-    scale = _Offsets(most_ms, 8.0, 230.0)
-    top, bottom = scale.y(offsets_ms[-1] + half_ms), scale.y(offsets_ms[0] - half_ms)
+    low_ms, high_ms = offsets_ms[0] - half_ms, offsets_ms[-1] + half_ms
+    # A search far from zero is shown by itself
+    middle_ms = 0.0 if low_ms < 0 < high_ms else (low_ms + high_ms) / 2
+    most_ms = max(middle_ms - low_ms, high_ms - middle_ms)
+    scale = _Offsets(most_ms, 8.0, 230.0, middle_ms)
+    top, bottom = scale.y(high_ms), scale.y(low_ms)
     picture = Markup(
         '<image x="{}" y="{}" width="{}" height="{}" preserveAspectRatio="none" class="map" '
         'href="data:image/png;base64,{}"/>'

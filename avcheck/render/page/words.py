@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from avcheck.record.edits import describe_edit
 from avcheck.record.markers import TitleClock
-from avcheck.record.report import Report, Track, confidence_text, describe_offset
+from avcheck.record.report import USUAL_REACH_S, Report, Track, confidence_text, describe_offset
 from avcheck.render.text import (
     details,
     offset_of,
@@ -259,6 +259,8 @@ def again(report: Report) -> str:
             words += [option, f"{time_s:.3f}".rstrip("0").rstrip(".")]
     if report.sampled_s is not None:
         words.append("--sample")
+    if report.reach_s > USUAL_REACH_S:
+        words += ["--reach", f"{report.reach_s:g}"]
     if report.audio_path is not None and printable(report.audio_path) == report.audio_path:
         words += ["--audio", report.audio_path]
     elif report.audio_track is None and report.verdict != "error" and not compared:
