@@ -25,10 +25,11 @@ from avcheck.cli.screen import Output, complain, show_bug
 from avcheck.errors import UsageError
 from avcheck.machine.loading import never_compile
 from avcheck.machine.memory import keep_memory
+from avcheck.record.report import USUAL_REACH_S
 from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
-    from avcheck.record.report import USUAL_REACH_S, Verdict
+    from avcheck.record.report import Verdict
 
 WATCH = "Watching"
 JOURNAL = ".avcheck-watch.jsonl"  # in the folder; hidden, so it is not checked
@@ -157,10 +158,9 @@ def watch(
         thorough=thorough,
         reach_s=reach,
     )
-    from avcheck.watch.run import WatchPlan
-    from avcheck.watch.run import watch as watch_folder
+    from avcheck.watch import run
 
-    plan = WatchPlan(
+    plan = run.WatchPlan(
         folder=folder,
         journal=(journal or folder / JOURNAL).absolute(),
         folders=folders,
@@ -184,7 +184,7 @@ def watch(
     with Output("text", quiet=quiet, detailed=False) as output, _leases():
         try:
             with _terminated():
-                unmoved = watch_folder(
+                unmoved = run.watch(
                     plan,
                     settings,
                     limits,

@@ -38,6 +38,7 @@ from avcheck.media.base import (
     reason_of,
     timed_out,
 )
+from avcheck.media.flv import last_time_s
 from avcheck.media.mp4 import Index, index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
@@ -61,8 +62,10 @@ PROBE_S = 30.0  # how far into a file its first picture and sound are looked for
 # Demuxers by FFmpeg's names, which go by a file's content and not by its name. Only those that hold
 # their media themselves: none follows a reference to another file; what WTV calls files lies inside
 # it.
+# FFmpeg takes an FLV that names NGINX as its server for a kind of its own.
 VIDEO_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,nut"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,live_flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,"
+    "nut"
 )
 
 SOUND_FORMATS = (
@@ -385,9 +388,26 @@ def _end_of_fragments_s(container: InputContainer, index: Index) -> float | None
     return max((end_s for _, end_s in ends_s.values()), default=None) if is_by_fragments else None
 
 
-def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> float | None:
-    """How long the file plays by its header, in seconds; None if that does not say."""
+def stated_s_of(container: InputContainer, path: Path, excerpt: Excerpt | None = None) -> float:
+    """How long the file plays as FFmpeg has it from its header, in seconds, or 0. Where the header
+    of an FLV does not say, FFmpeg has the time of the last tag, and counts from zero: of a live
+    stream that is how long it had run.
+    """
     duration_s = (container.duration or 0) / av.time_base
+    if "flv" in container.format.name and duration_s > (origin_s := origin_s_of(container)) > 0:
+        last_s = last_time_s(path, excerpt)
+        if last_s is not None and abs(duration_s - last_s) < _SAME_END_S:
+            duration_s -= origin_s
+    return duration_s
+
+
+def duration_s_of(
+    container: InputContainer, path: Path, video: VideoStream, excerpt: Excerpt | None = None
+) -> float | None:
+    """How long the file plays by its header, in seconds; None if that does not say. `excerpt` is
+    the part of the file that was opened.
+    """
+    duration_s = stated_s_of(container, path, excerpt)
     if _is_mp4(container) and duration_s:
         # FFmpeg counts from the first timestamp, which can be one that an edit list does not show.
         index, media_end_s = index_of(path), duration_s + (container.start_time or 0) / av.time_base

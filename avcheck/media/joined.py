@@ -24,7 +24,6 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -38,6 +37,7 @@ from avcheck.media.container import (
     duration_s_of,
     open_container,
     origin_s_of,
+    stated_s_of,
 )
 from avcheck.media.packets import decoded_frames, packets_of, prepare, seek
 from avcheck.media.sections import Layout, StreamPart, StreamsWanted, choose_streams
@@ -132,17 +132,21 @@ def _sound(path: Path, excerpt: Excerpt, track: int | None) -> tuple[Source, flo
         with open_container(path, SOUND_FORMATS, excerpt) as container:
             audio = choose_audio(container, path, track)
             origin_s = origin_s_of(container)
-            end_s = _last_sample_s(container, audio, origin_s)
+            tail_s = stated_s_of(container, path, excerpt) - _TAIL_S
+            end_s = _last_sample_s(container, audio, origin_s, tail_s)
             source = Source(path, SOUND_FORMATS, audio.index, origin_s, excerpt=excerpt)
             return (source, end_s) if end_s > 0 else None
     except MediaError:
         return None
 
 
-def _last_sample_s(container: InputContainer, audio: AudioStream, origin_s: float) -> float:
-    """When the last sample of a sound ends: headers and packets count what the decoder drops."""
+def _last_sample_s(
+    container: InputContainer, audio: AudioStream, origin_s: float, tail_s: float
+) -> float:
+    """When the last sample of a sound ends: headers and packets count what the decoder drops. It
+    comes after `tail_s`.
+    """
     prepare(container, [audio], 1)
-    tail_s = (container.duration or 0) / av.time_base - _TAIL_S
     if tail_s > 0:
         with suppress(CannotSeek):
             seek(container, audio, origin_s + tail_s)
@@ -166,7 +170,7 @@ def _parts(
                 without = StreamsWanted(wanted.program, wanted.video_track, own_sound=False)
                 chosen = choose_streams(container, path, None, without)
             origin_s = origin_s_of(container)
-            length_s = duration_s_of(container, path, chosen.video)
+            length_s = duration_s_of(container, path, chosen.video, excerpt)
             if container.format.name == "mpeg":  # its header has no length
                 length_s = _last_s(container, [chosen.video, chosen.audio]) - origin_s
             if not length_s or length_s <= 0:
@@ -344,6 +348,7 @@ _SEARCHES: dict[str, Callable[[BinaryIO], Iterator[int]]] = {
     "avi": _of_avi,
     "flac": _of_flac,
     "flv": _of_flv,
+    "live_flv": _of_flv,
     "matroska,webm": _of_matroska,
     "mpeg": _of_programme_stream,
     "ogg": _of_ogg,

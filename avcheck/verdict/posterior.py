@@ -39,8 +39,7 @@ UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 MOST_TELLING = 1e4
 USUAL_S = 10.0  # length of a segment
 SHORT_S = 7.0  # a file shorter than this has to be surer
-# By how much smaller than that of a segment the chance of error of a file has to be, and that of a
-# short one: as much of a stranger's sound matches by chance
+# By how much smaller the chance of error of a file, and of a short one, has to be than a segment's
 _DOUBT, _SHORT_DOUBT = 2.0, 5.0
 LEAST_ERROR_MS = 10.0  # of an offset, however much shows it
 _MOST_ERROR = 1.25  # times that of `USUAL_S`, however little shows it
