@@ -98,6 +98,29 @@ def test_a_move_takes_a_free_name_and_can_be_taken_again(tmp_path: Path) -> None
     assert (goal.read_bytes(), taken.read_bytes()) == (b"new", b"old")
 
 
+def test_the_longest_name_is_moved_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is added to a name on its way, or where it is taken, made it longer than a name may
+    be.
+    """
+    name = f"{'ü' * 125}x.mp4"  # 255 bytes
+    source, folder = tmp_path / name, tmp_path / "to"
+    folder.mkdir()
+    (folder / name).write_bytes(b"old")
+    source.write_bytes(b"new")
+    link = os.link
+
+    def across(one: Path, other: Path) -> None:
+        if one.parent != other.parent:
+            raise OSError(errno.EXDEV, "cross-device link")
+        link(one, other)
+
+    monkeypatch.setattr(os, "link", across)
+    goal = free_name(folder, Path(name))
+    assert goal.name == f"{'ü' * 124}-2.mp4"
+    assert put(source, goal, link=False)
+    assert files(tmp_path) == {f"to/{name}": b"old", f"to/{goal.name}": b"new"}
+
+
 @pytest.mark.parametrize("has_links", [True, False])
 def test_a_move_to_another_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool

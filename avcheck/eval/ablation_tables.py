@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from avcheck.eval.rates import RATE_S
-from avcheck.eval.rows import Row
+from avcheck.eval.rows import Row, groups_of, share_of
 from avcheck.eval.stats import EPSILON, bootstrap_median, leave_one_group_out, share, table
 from avcheck.eval.trials import HEAD_FRAMES, HEAD_PAIR_MS
 from avcheck.rates import FRAME_RATE
@@ -31,18 +31,14 @@ def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
         pairs = [row for row in mine if row["measure"] == "pairwise"]
         for size in HEAD_PAIR_MS:
             some = [row for row in pairs if abs(row["late_ms"]) == size]
-            cells.append(share([row["won"] for row in some], _groups(some)))
+            cells.append(share_of(some, lambda row: row["won"]))
         for count in HEAD_FRAMES:
             some = [
                 row
                 for row in mine
                 if row["measure"] == "offset" and row["seconds"] == count / FRAME_RATE
             ]
-            cells.append(
-                share(
-                    [float(abs(row["error_frames"]) <= 1 + EPSILON) for row in some], _groups(some)
-                )
-            )
+            cells.append(share_of(some, lambda row: abs(row["error_frames"]) <= 1 + EPSILON))
         cost = seconds_s.get(name)
         cells.append(
             "-"
@@ -70,14 +66,9 @@ def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
     return table("Heads", header, lines, note)
 
 
-def _groups(rows: Sequence[Row]) -> list[str]:
-    return [row["group"] for row in rows]
-
-
 def _accuracy(rows: Sequence[Row]) -> object:
     """Share of right decisions by sign, without the windows that could not be displaced."""
-    both = _paired(rows)
-    return share([float((row["logit"] > 0) == row["in_sync"]) for row in both], _groups(both))
+    return share_of(_paired(rows), lambda row: (row["logit"] > 0) == row["in_sync"])
 
 
 def _best_accuracy(rows: Sequence[Row]) -> object:
@@ -86,10 +77,10 @@ def _best_accuracy(rows: Sequence[Row]) -> object:
     for seed in dict.fromkeys(row["seed"] for row in rows):
         both = [row for row in _paired(rows) if row["seed"] == seed]
         accuracy = leave_one_group_out(
-            [row["logit"] for row in both], [row["in_sync"] for row in both], _groups(both)
+            [row["logit"] for row in both], [row["in_sync"] for row in both], groups_of(both)
         )
         hits += accuracy
-        groups += _groups(both) if accuracy else []
+        groups += groups_of(both) if accuracy else []
     return share(hits, groups)
 
 
@@ -114,7 +105,7 @@ def rate_table(rows: Sequence[Row]) -> str:
             for row in rows
             if (row["source"], row["rate"], row["variant"], row["fed"]) == (source, rate, name, fed)
         ]
-        errors, groups = np.array([abs(row["error_frames"]) for row in mine]), _groups(mine)
+        errors, groups = np.array([abs(row["error_frames"]) for row in mine]), groups_of(mine)
         near = [share((errors <= frames + EPSILON).tolist(), groups) for frames in (0.5, 1)]
         middle = bootstrap_median(FRAME_MS * errors, groups)
         won = share([row["won_80_ms"] for row in mine], groups)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from avcheck.eval.measure import about_clip, judged_as_a_file
 from avcheck.eval.protocol import STRANGER, TOLERANCE, VERDICTS, Bench, generator
-from avcheck.eval.rows import Row, groups_of, sizes
-from avcheck.eval.stats import share, table
+from avcheck.eval.rows import Row, share_of, sizes, verdict_shares
+from avcheck.eval.stats import table
 from avcheck.eval.windows import Footage, curves, hear
 from avcheck.rates import SAMPLE_RATE
 from avcheck.record.report import FRAME_MS
@@ -92,10 +92,8 @@ def changes_table(rows: Sequence[Row], coverage: Sequence[Row]) -> str:
         (f"jumps, under {_SHORT_S:g} s on one side", [r for r in jumps if _is_short(r)]),
         ("drifts", drifts),
     ):
-        groups = groups_of(some)
-        verdicts = [share([row["verdict"] == each for row in some], groups) for each in VERDICTS]
-        right = share([_is_right(row) for row in some], groups)
-        lines.append((name, *sizes(some), *verdicts, right))
+        shares = verdict_shares(some, VERDICTS)
+        lines.append((name, *sizes(some), *shares, share_of(some, _is_right)))
     changing = sum(_is_said_to_change(row) for row in recorded)
     low, high = (f"{100 * each:g} %" for each in _DRIFT)
     note = (

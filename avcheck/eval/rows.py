@@ -8,11 +8,12 @@ correction for the clip's own offset if the row says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from avcheck.errors import UsageError
+from avcheck.eval.stats import Figure, share
 from avcheck.machine.files import whole_file
 from avcheck.train.corpus import KINDS
 
@@ -65,6 +66,19 @@ def of_measure(rows: Iterable[Row]) -> dict[str, list[Row]]:
 def groups_of(rows: Iterable[Row]) -> list[str]:
     """The group of each row."""
     return [row["group"] for row in rows]
+
+
+def share_of(rows: Sequence[Row], holds: Callable[[Row], float]) -> Figure:
+    """The share of rows for which something holds, with its interval over their groups. `holds`
+    may also say to which degree it does, 0..1.
+    """
+    return share([float(holds(row)) for row in rows], groups_of(rows))
+
+
+def verdict_shares(rows: Sequence[Row], verdicts: Iterable[str]) -> list[Figure]:
+    """The share of rows with each of these verdicts."""
+    groups = groups_of(rows)
+    return [share([float(row["verdict"] == each) for row in rows], groups) for each in verdicts]
 
 
 def sizes(rows: Sequence[Row]) -> tuple[int, int, int]:

@@ -28,8 +28,10 @@ from avcheck.eval.rows import (
     groups_of,
     of_measure,
     populations,
+    share_of,
     sizes,
     truths,
+    verdict_shares,
 )
 from avcheck.eval.stats import (
     EPSILON,
@@ -120,11 +122,9 @@ def pairwise_table(rows: Sequence[Row]) -> str:
     for kind, population, some in populations(rows):
         for size in PAIR_MS:
             mine = [row for row in some if abs(row["late_ms"]) == size]
-            wins = [win_score(row["logit_true"], row["logit"]) for row in mine]
             if mine:
-                lines.append(
-                    (kind, population, f"{size} ms", *sizes(mine), share(wins, groups_of(mine)))
-                )
+                won = share_of(mine, lambda row: win_score(row["logit_true"], row["logit"]))
+                lines.append((kind, population, f"{size} ms", *sizes(mine), won))
     header = (
         "kind",
         "own offset",
@@ -241,21 +241,15 @@ def coverage_table(rows: Sequence[Row]) -> str:
             if not own:
                 continue
             judged = [row for row in own if row["trusted"] and row["offset_ms"] is not None]
-            off = [
-                float(abs(row["offset_ms"] + row["own_frames"] * FRAME_MS) > NEAR_FRAMES * FRAME_MS)
-                for row in judged
-            ]
             lines.append(
                 (
                     name,
                     population,
                     *sizes(own)[1:],
-                    share([float(row["offset_ms"] is not None) for row in own], groups_of(own)),
-                    share([float(row["verdict"] != "undecidable") for row in own], groups_of(own)),
-                    share(off, groups_of(judged)),
-                    share(
-                        [float(row["offset_ms"] is not None) for row in strange], groups_of(strange)
-                    ),
+                    share_of(own, _has_offset),
+                    share_of(own, lambda row: row["verdict"] != "undecidable"),
+                    share_of(judged, lambda row: not _is_near(row, -row["own_frames"] * FRAME_MS)),
+                    share_of(strange, _has_offset),
                 )
             )
     header = (
@@ -277,11 +271,13 @@ def coverage_table(rows: Sequence[Row]) -> str:
     return table("Coverage of whole clips", header, lines, note)
 
 
-def _verdict_shares(rows: Sequence[Row]) -> list[object]:
-    return [
-        share([float(row["verdict"] == verdict) for row in rows], groups_of(rows))
-        for verdict in VERDICTS
-    ]
+def _has_offset(row: Row) -> bool:
+    return row["offset_ms"] is not None
+
+
+def _is_near(row: Row, early_ms: float) -> bool:
+    """Whether the offset reported is the true one, or so near that nobody would see it."""
+    return bool(abs(row["offset_ms"] - early_ms) <= NEAR_FRAMES * FRAME_MS)
 
 
 def untouched_table(rows: Sequence[Row]) -> str:
@@ -303,7 +299,9 @@ def untouched_table(rows: Sequence[Row]) -> str:
             ("own offset corrected, trusted", [row for row in some if row["case"] == "corrected"]),
         ):
             if mine:
-                lines.append((kind, name, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
+                lines.append(
+                    (kind, name, len(mine), sizes(mine)[2], *verdict_shares(mine, VERDICTS))
+                )
     recorded = [row for row in rows if row["case"] == "as recorded"]
     for name, mine in (
         (
@@ -313,7 +311,7 @@ def untouched_table(rows: Sequence[Row]) -> str:
         ("as recorded, all", recorded),
     ):
         if mine:
-            lines.append(("both", name, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
+            lines.append(("both", name, len(mine), sizes(mine)[2], *verdict_shares(mine, VERDICTS)))
     note = (
         f"Whole files, tolerance {TOLERANCE.preset} ({TOLERANCE.early_ms:g} ms early, "
         f"{TOLERANCE.late_ms:g} ms late). A file "
@@ -334,24 +332,12 @@ def shifted_table(rows: Sequence[Row]) -> str:
                 mine = [row for row in some if row["late_ms"] in sides]
                 if not mine:
                     continue
-                near = [
-                    float(
-                        row["verdict"] == "out_of_sync"
-                        and abs(row["offset_ms"] + row["late_ms"]) <= NEAR_FRAMES * FRAME_MS
-                    )
-                    for row in mine
-                ]
-                shares = _verdict_shares(mine)
-                lines.append(
-                    (
-                        kind,
-                        population,
-                        f"{size} ms {name}",
-                        *sizes(mine),
-                        *shares,
-                        share(near, groups_of(mine)),
-                    )
+                found_near = share_of(
+                    mine,
+                    lambda row: row["verdict"] == "out_of_sync" and _is_near(row, -row["late_ms"]),
                 )
+                label, shares = f"{size} ms {name}", verdict_shares(mine, VERDICTS)
+                lines.append((kind, population, label, *sizes(mine), *shares, found_near))
     header = (
         "kind",
         "own offset",
@@ -376,7 +362,7 @@ def control_table(rows: Sequence[Row]) -> str:
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
-        lines.append((case, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
+        lines.append((case, len(mine), sizes(mine)[2], *verdict_shares(mine, VERDICTS)))
     header = ("control", "files", "groups", "out of sync", "undecidable", "in sync (wrong)")
     return table("Controls", header, lines, f"Speech clips, their first {CONTROL_S:g} s.")
 
@@ -406,18 +392,13 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
                 *sizes(mine),
                 share([float(error <= 1 + EPSILON) for error in first], groups),
                 share([float(error <= 1 + EPSILON) for error in errors], groups),
-                share([float(row["first_confidence"] >= decide) for row in mine], groups),
+                share_of(mine, lambda row: row["first_confidence"] >= decide),
                 share(list(map(float, sure)), groups),
                 share(list(map(float, wrong)), groups),
-                share(
-                    [float(row["attention"] > 0.5) for row in with_attention],
-                    groups_of(with_attention),
-                )
+                share_of(with_attention, lambda row: row["attention"] > 0.5)
                 if with_attention
                 else "-",
-                share([float(row["confidence"] >= decide) for row in strange], groups_of(strange))
-                if strange
-                else "-",
+                share_of(strange, lambda row: row["confidence"] >= decide) if strange else "-",
             )
         )
     header = (

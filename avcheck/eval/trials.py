@@ -118,46 +118,51 @@ def measure(
         "kind": footage.clip.kind,
         "trusted": footage.clip.trusted and footage.clip.offset_frames is not None,
     }
-    true: dict[int, float] = {}
+    true: dict[int, float] = {}  # by the first picture: the logit of the sound as it is
     for trial in trials:
         if trial.measure == "offset" and keep is None:
             # The whole picture at every shift would be ten times the work, for heads that no check
             # uses
             continue
-        shot = footage.shot(trial.first, trial.count)
-        picture, sound = shot.view.picture, trial.sound[None].float()
-        if keep is not None:
-            picture = picture[:, :, trial.keep]
-            if keep < len(trial.keep):
-                picture = picture[:, :, best_places(picture, sound, keep)[0]]
         row = {
             "measure": trial.measure,
             **about,
             "first": trial.first,
             "late_frames": trial.late_frames,
         }
+        shot = footage.shot(trial.first, trial.count)
+        picture, sound = _seen_and_heard(shot, trial, keep)
+        heard, shown = trial.heard.numpy(), shot.view.shown
         if trial.measure == "offset":
-            values = scores(head, picture, sound, shot.view.shown, trial.heard.numpy(), model)
-            frames_late = estimate(
-                posterior(values, Calibration())[0], SHIFTS, Calibration()
-            ).frames
-            error = frames_late - trial.late_frames - footage.own_frames
+            values = scores(head, picture, sound, shown, heard, model)
+            chances, _ = posterior(values, Calibration())
+            late = estimate(chances, SHIFTS, Calibration()).frames
+            error = late - trial.late_frames - footage.own_frames
             yield {**row, "seconds": trial.count / FRAME_RATE, "error_frames": error}
             continue
-        present = (
-            shot.view.shown & trial.heard.numpy()[MAX_SHIFT : MAX_SHIFT + len(shot.view.shown)]
-        )
-        value = head_logits(head, picture, sound, np.zeros(1, np.int64), present[None], model)
+        present = (shown & heard[MAX_SHIFT : MAX_SHIFT + len(shown)])[None]
+        at_rest = np.zeros(1, np.int64)
+        value = float(head_logits(head, picture, sound, at_rest, present, model)[0])
         if trial.measure == "paper":
-            if trial.late_frames == 0.0:
-                true[trial.first] = float(value[0])
-            yield {**row, "in_sync": trial.late_frames == 0.0, "logit": float(value[0])}
+            in_sync = trial.late_frames == 0.0
+            if in_sync:
+                true[trial.first] = value
+            yield {**row, "in_sync": in_sync, "logit": value}
         else:
-            yield {
-                **row,
-                "late_ms": round(trial.late_frames * FRAME_MS),
-                "won": win_score(true[trial.first], float(value[0])),
-            }
+            late_ms = round(trial.late_frames * FRAME_MS)
+            yield {**row, "late_ms": late_ms, "won": win_score(true[trial.first], value)}
+
+
+def _seen_and_heard(shot: Shot, trial: HeadTrial, keep: int | None) -> tuple[Tensor, Tensor]:
+    """What a head gets of a trial: the picture at the `keep` places that go best with the sound, or
+    at all of them, (1, T, P, D); and the sound, (1, T + 2 MAX_SHIFT, D).
+    """
+    picture, sound = shot.view.picture, trial.sound[None].float()
+    if keep is not None:
+        picture = picture[:, :, trial.keep]
+        if keep < len(trial.keep):
+            picture = picture[:, :, best_places(picture, sound, keep)[0]]
+    return picture, sound
 
 
 def scores(

@@ -45,19 +45,20 @@ def why_not_new(path: Path) -> str:
 
 def unfinished(path: Path) -> Path:
     """A name beside `path` under which its new content can grow; no other run takes it."""
-    return _beside(path, path.name, f".{secrets.token_hex(4)}{UNFINISHED}")
+    return named_beside(path, path.name, f".{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def unfinished_media(path: Path) -> Path:
     """The same for a film: hidden from a search for media, and with the film's suffix, from which
     FFmpeg takes the container.
     """
-    return _beside(path, f".{path.stem}", f"{UNFINISHED}-{secrets.token_hex(4)}{path.suffix}")
+    return named_beside(path, f".{path.stem}", f"{UNFINISHED}-{secrets.token_hex(4)}{path.suffix}")
 
 
-def _beside(path: Path, name: str, ending: str) -> Path:
-    """A path beside `path`. Its name is cut before the ending if it would be too long, but not if
-    that of `path` is too long as well: then no file can be made, and that has to show at once.
+def named_beside(path: Path, name: str, ending: str) -> Path:
+    """A path beside `path`, with this name and ending. The name is cut before the ending if it
+    would be too long, but not if that of `path` is too long as well: then no file can be made, and
+    that has to show at once.
     """
     if len(os.fsencode(path.name)) <= _NAME_BYTES:
         most = _NAME_BYTES - len(os.fsencode(ending))

@@ -11,19 +11,19 @@ import shutil
 from itertools import count
 from pathlib import Path
 
-from avcheck.machine.files import publish_new
+from avcheck.machine.files import named_beside, publish_new
 
 
 def free_name(folder: Path, name: Path) -> Path:
     """Where the relative path `name` may go in a folder: there, or beside a file of that name as
     "film-2.mp4".
     """
-    for number in count(1):
-        leaf = name.name if number == 1 else f"{name.stem}-{number}{name.suffix}"
-        target = folder / name.parent / leaf
+    target = first = folder / name
+    for number in count(2):
         if not os.path.lexists(target):
-            return target
-    raise AssertionError  # there is always another number
+            break
+        target = named_beside(first, name.stem, f"-{number}{name.suffix}")
+    return target
 
 
 def put(source: Path, target: Path, *, link: bool) -> bool:
@@ -58,7 +58,8 @@ def put(source: Path, target: Path, *, link: bool) -> bool:
 
 def _copied(source: Path, target: Path) -> bool:
     """Copy to another file system; False if the name was taken meanwhile."""
-    partial = target.with_name(f".{target.name}.avcheck-partial")  # begun again after a kill
+    # The same each time, so that what a kill leaves is begun again
+    partial = named_beside(target, f".{target.name}", ".avcheck-partial")
     try:
         shutil.copy2(source, partial)
         with partial.open("rb+") as file:
