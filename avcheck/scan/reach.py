@@ -28,8 +28,7 @@ from avcheck.verdict.posterior import (
 # What two steps search overlaps by 0.4 s, as less can be compared at the end of a search
 STEP_FRAMES = 90
 # By how much smaller than usual the chance of error has to be for so large an offset, which is
-# seldom. Two seconds elsewhere in the sound of a stranger reached a confidence of 0.94, in one of
-# some thirty
+# seldom
 _DOUBT = 5.0
 _NEAR_MS = NEAR_FRAMES * FRAME_MS
 
