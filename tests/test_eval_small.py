@@ -53,7 +53,7 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
     assert abs(alone["late_frames"]) <= 25
     assert len({row["late_frames"] for row in mine.values()}) == 1
     for case in ("1/2", "1/4", "1/8", "side by side"):
-        assert mine[case]["closer"] == (mine[case]["first_confidence"] < under.calibration.decide)
+        assert mine[case]["closer"] == (mine[case]["first_confidence"] < under.decide)
     assert any(row["closer"] for row in mine.values() if row["case"] != "alone")
     assert 0 <= mine["side by side"]["attention"] <= 1
     assert [row["case"] for row in of(rows, "small_foreign")] == ["1/4"]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from avcheck.batch.run import SCRATCH_IS_FULL
 from avcheck.cli.app import main
 from avcheck.errors import UsageError, is_disk_full, why_not_written
 from avcheck.fix.repair import FixSettings, fix_file
@@ -128,3 +129,14 @@ def test_the_result_is_shown_where_its_file_cannot_be_written(
     assert out.startswith("late.mp4: out of sync")
     assert "cannot write a.txt: File too large; " in err
     assert "a.txt" not in [path.name for path in clips.iterdir()]
+
+
+def test_a_demo_without_room_for_its_clip_names_the_disk(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_path: Path, **_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("avcheck.scenes.demo.make_demo", full)
+    assert main(["demo"]) == 2
+    assert capsys.readouterr().err == f"avcheck: {SCRATCH_IS_FULL}\n"

@@ -55,7 +55,7 @@ def test_an_offset_far_away_has_to_be_surer() -> None:
 
 
 def test_the_more_searches_there_are_the_more_evidence_it_takes() -> None:
-    far = Search(90, sure(3000.0), math.log(0.05 / 0.95 * 3 * len(SHIFTS)) + math.log(100.0))
+    far = Search(90, sure(3000.0), math.log(0.05 / 0.95 * 3 * len(SHIFTS)) + math.log(200.0))
     assert chosen(Search(-90, NOTHING, -50.0), Search(0, NOTHING, -50.0), far)[0] == 90
     others = [Search(90 * k, NOTHING, -50.0) for k in (-3, -2, -1, 0, 2, 3)]
     assert chosen(*others, far)[0] == 0

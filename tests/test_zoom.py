@@ -199,7 +199,7 @@ def test_what_was_cut_is_not_told_of_a_file_that_is_decided() -> None:
 def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     looked: list[int] = []
     curves = at_a_cost(film([None] * 20, noise=0.1))
-    calibration = replace(PLAIN, none=6.0)
+    calibration = replace(PLAIN, none=5.5)
     closer = closer_by(dict.fromkeys(range(20), 5.0), looked)
     zoomed = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
     curves_after, after = zoomed.curves, zoomed.judgement

@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from avcheck import render
+from avcheck.batch.run import SCRATCH_IS_FULL
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.options import Device, Model
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone
-from avcheck.errors import UsageError, why_not_written
+from avcheck.errors import UsageError, is_disk_full, why_not_written
 from avcheck.machine.files import publish_new, unfinished, why_not_new
 from avcheck.record.report import FRAME_MS, describe_offset
 from avcheck.settings import CheckSettings
@@ -62,7 +63,12 @@ def demo(
 
     with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
         clip = Path(folder, "demo.mp4")
-        make_demo(clip, offset_ms=offset)
+        try:
+            make_demo(clip, offset_ms=offset)
+        except OSError as error:
+            if is_disk_full(error):
+                raise UsageError(SCRATCH_IS_FULL) from error
+            raise
         if keep is not None:
             _keep(clip, keep)
         output = Output("text", quiet=False, detailed=True)

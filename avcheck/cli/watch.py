@@ -22,7 +22,7 @@ from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.require import require_directory, require_file, require_sample
 from avcheck.cli.screen import Output, complain, show_bug
-from avcheck.errors import UsageError
+from avcheck.errors import UsageError, why_not_written
 from avcheck.machine.loading import never_compile
 from avcheck.machine.memory import keep_memory
 from avcheck.record.report import USUAL_REACH_S
@@ -228,7 +228,7 @@ def _folders(
             path.mkdir(exist_ok=True)
             other_drive = path.stat().st_dev != folder.stat().st_dev
         except OSError as problem:
-            raise UsageError(f"{name}: cannot use {path}: {problem.strerror}") from problem
+            raise UsageError(f"{name}: cannot use {path}: {why_not_written(problem)}") from problem
         if link and other_drive:
             raise UsageError(f"{name}: {path} is on another file system, so --link cannot link")
         folders[verdict] = path.absolute()

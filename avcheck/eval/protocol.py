@@ -20,7 +20,7 @@ from avcheck.rates import SAMPLE_RATE
 from avcheck.record.report import DEFAULT_PRESET, PRESETS
 from avcheck.scan.looking import LEVELS
 from avcheck.train.corpus import Clip, decode
-from avcheck.verdict.posterior import Calibration
+from avcheck.verdict.posterior import USUAL_S, Calibration, needed_confidence
 
 SEED = 1
 LONGEST_S = 120.0  # of a longer clip only the beginning is measured
@@ -56,6 +56,11 @@ class Bench:
     heads: dict[str, Loaded]  # with each kind of attention that they hold
     calibration: Calibration  # from scores to chances
     levels: tuple[int, ...] = LEVELS  # short sides at which pictures are looked at, px
+
+    @property
+    def decide(self) -> float:
+        """The confidence that a verdict on ten seconds needs."""
+        return needed_confidence(USUAL_S, self.calibration)
 
 
 def generator(clip: Clip, purpose: str) -> np.random.Generator:

@@ -91,7 +91,7 @@ def evaluate(
             if settings.rows is not None
             else None
         )
-        _write(raw, {"measure": "heading", "text": heading, "decide": bench.calibration.decide})
+        _write(raw, {"measure": "heading", "text": heading, "decide": bench.decide})
         rows: list[Row] = []
         failed: list[str] = []
         foreign = Foreign([clip for clip in clips if clip.kind == "speech"])
@@ -124,7 +124,7 @@ def evaluate(
             text = f"Left out, cannot be decoded: {'; '.join(failed)}\n"
             _write(raw, {"measure": "heading", "text": text})
             yield text
-        yield from tables(rows, bench.calibration.decide)
+        yield from tables(rows, bench.decide)
         if settings.plots is not None:
             yield _drawn(rows, settings.plots)
         if settings.speed and not settings.coverage:

@@ -123,7 +123,8 @@ def judge(
     constant = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
     changing = sure_course(segments, curves, whole, calibration, seams_s)
     course, confidence = changing or (constant, whole.confidence)
-    needed = needed_confidence(_telling_s(curves), calibration)
+    changes = changing is not None
+    needed = needed_confidence(_telling_s(curves), calibration, changes=changes)
     if confidence < needed:
         reason = _why_unsure(curves, whole, needed, calibration)
         blocks = _block_results(curves, whole, calibration)

@@ -39,8 +39,7 @@ UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 MOST_TELLING = 1e4
 USUAL_S = 10.0  # length of a segment
 SHORT_S = 7.0  # a file shorter than this has to be surer
-# By how much smaller the chance of error of a file, and of a short one, has to be than a segment's
-_DOUBT, _SHORT_DOUBT = 2.0, 5.0
+_DOUBT, _SHORT_DOUBT = 2.0, 5.0  # how much surer a file has to be than a segment; a short one
 LEAST_ERROR_MS = 10.0  # of an offset, however much shows it
 _MOST_ERROR = 1.25  # times that of `USUAL_S`, however little shows it
 LEAST_SCATTER = 0.25  # logits, added: a curve that is flat except for its peak is no surer for that
@@ -428,11 +427,12 @@ def read_on(values: NDArray[np.floating], frames: NDArray[np.float64]) -> NDArra
     return np.where(known, between, -np.inf)
 
 
-def needed_confidence(seconds: float, calibration: Calibration) -> float:
-    """The confidence that the verdict on a file of so many seconds needs. In a few seconds a
-    stranger's sound matches by chance too often: see the model card.
+def needed_confidence(seconds: float, calibration: Calibration, *, changes: bool = False) -> float:
+    """The confidence that the verdict on a file of so many seconds needs. A stranger's sound
+    matches by chance too often, above all in a few seconds, but seldom on a course that `changes`.
     """
-    return 1 - (1 - calibration.decide) / (_SHORT_DOUBT if seconds < SHORT_S else _DOUBT)
+    doubt = _SHORT_DOUBT if seconds < SHORT_S else 1.0 if changes else _DOUBT
+    return 1 - (1 - calibration.decide) / doubt
 
 
 def measuring_error_ms(seconds: float, calibration: Calibration) -> float:
