@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from avcheck.batch.base import Limits
+from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.run import check_many
 from avcheck.cli import check
 from avcheck.cli.app import main
 from avcheck.cli.watch import _command
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 from avcheck.watch.whole import unchanged_s
 from tests.support import fake_scan
@@ -132,6 +134,30 @@ def test_a_hook_that_takes_long_is_named(
     err = capsys.readouterr().err
     assert f"the hook still runs for {target}; nothing else is moved until it ends\n" in err
     assert "exited" not in err
+
+
+def test_a_file_that_is_replaced_or_goes_during_its_check_says_so(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inbox / "late.mkv").write_bytes(b"x")
+    (inbox / "good.mkv").write_bytes(b"x")
+    add = Checkpoint.add
+
+    def replaced(self: Checkpoint, *results: Report) -> None:
+        add(self, *results)
+        if checks() == 1:
+            (inbox / "good.mkv").unlink()
+        if checks() == 2:
+            (inbox / "late.mkv").write_bytes(b"other")
+
+    monkeypatch.setattr(Checkpoint, "add", replaced)
+    assert once(inbox, *sorted_out(inbox)) == 0
+    said = capsys.readouterr().err
+    assert f"avcheck: {inbox / 'good.mkv'} is gone since it was checked\n" in said
+    changed = f"avcheck: {inbox / 'late.mkv'} has changed since its check began, so it is checked"
+    assert f"{changed} again\n" in said
+    assert files(inbox.parent / "fail") == {"late.mkv": b"other"}
+    assert checks() == 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="scripts and signals of Unix")

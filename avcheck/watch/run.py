@@ -193,7 +193,8 @@ class _Folder:
                 self._in_hand.add(path)
                 yield path
                 continue
-            if plan.once and not self._waiting:
+            # What is in hand may change during its check
+            if plan.once and not (self._waiting or self._in_hand):
                 return
             yield None
             left_s = min(_TICK_S, max(0.01, due_s - time.monotonic()))
@@ -206,8 +207,15 @@ class _Folder:
         """Put a file whose record is in the journal where it belongs, and run the hook."""
         source, key = Path(report.path), key_of(report)
         self._in_hand.discard(source)
-        if _key(source) != key:
-            self._on_step(f"{source} has changed or gone since it was checked, and is left alone")
+        now = _key(source)
+        if now != key:
+            self._on_step(
+                f"{source} is gone since it was checked"
+                if now is None
+                else f"{source} has changed since its check began, so it is checked again"
+            )
+            if now is not None:
+                self._waiting[source] = _Waiting(now, time.monotonic())
             self._again_s.pop(source, None)
             return
         try:
