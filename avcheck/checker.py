@@ -301,7 +301,13 @@ class Checker:
         )
         report = replace(
             report_on(path, judgement, info, degraded, settings.tolerance),
-            reason=_reason(judgement, info, cut, settings, chosen=_count(first.choices) > 1),
+            reason=_reason(
+                judgement,
+                info,
+                cut,
+                chosen=_count(first.choices) > 1,
+                is_near=signal is None and settings.reach_s == USUAL_REACH_S,
+            ),
             measured_by="network" if signal is None else "test_signal",
             signal=None if signal is None else signal.kind,
             sampled_s=first.sampled_s,
@@ -407,18 +413,17 @@ def _count(choices: Sequence[Choice]) -> int:
 
 
 def _reason(
-    judgement: Judgement, info: MediaInfo, cut: bool, settings: CheckSettings, *, chosen: bool
+    judgement: Judgement, info: MediaInfo, cut: bool, *, chosen: bool, is_near: bool = False
 ) -> str | None:
     """Why a file is undecidable, and what was not looked at: other tracks, one of which may be the
-    right one, unless several were `chosen`; larger offsets; and what a closer look had no budget
-    for, `cut`.
+    right one, unless several were `chosen`; larger offsets, if the search `is_near`; and what a
+    closer look had no budget for, `cut`.
     """
     # A separate sound file replaces the tracks, so none of these can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
     audio = audio if judgement.reason_code in _SOUND_IN_DOUBT and not chosen else []
     video = video if judgement.reason_code in _PICTURE_IN_DOUBT else []
-    is_near = settings.reach_s == USUAL_REACH_S
     further = _FURTHER if judgement.reason_code == "no_match" and is_near else None
     parts = (judgement.reason, others(audio, video), further, _LEFT if cut else None)
     return "; ".join(part for part in parts if part) or None

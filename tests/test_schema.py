@@ -37,7 +37,6 @@ from avcheck.record.report import (
     UndecidableCode,
 )
 from avcheck.render import to_json
-from avcheck.settings import DEFAULTS
 from avcheck.verdict.judge import Judgement
 from tests.support import fake_scan
 
@@ -361,4 +360,4 @@ def test_older_records_stay_valid(name: str) -> None:
 def test_what_was_judged_has_no_reason(clip: Callable[..., Path]) -> None:
     with open_media(clip("film.mp4")) as media:
         judged = Judgement("in_sync", None, 4.0, 0.9)
-        assert _reason(judged, media.info, False, DEFAULTS, chosen=False) is None
+        assert _reason(judged, media.info, cut=False, chosen=False) is None
