@@ -174,8 +174,9 @@ class Checker:
         """What the searches of these numbers, all of one sound, say together, and which of them
         says so.
         """
-        if len(numbers) == 1:
-            return numbers[0], zoomed[numbers[0]]
+        usual = next(n for n in numbers if first.choices[n].later_frames == 0)
+        if len(numbers) == 1 or not zoomed[usual].curves:
+            return usual, zoomed[usual]
         searches, curves = [], {}
         for number in numbers:
             later = first.choices[number].later_frames
@@ -183,7 +184,7 @@ class Checker:
             judgement = judge(curves[later], settings.tolerance, self.calibration, first.seams_s)
             likelihood = likelihood_of(curves[later], self.calibration)
             searches.append(Search(later, judgement, likelihood))
-        shifts = len(curves[0][0].shifts) if curves[0] else 0
+        shifts = len(curves[0][0].shifts)
         later, judgement = chosen_of(searches, shifts, settings.reach_s, self.calibration)
         number = next(n for n in numbers if first.choices[n].later_frames == later)
         return number, Zoomed(curves[later], judgement, zoomed[number].cut)
