@@ -50,6 +50,11 @@ def test_an_offset_far_away_has_to_be_surer() -> None:
     assert beside_nothing(0.991) == (90, sure(3000.0, 0.991))
     later, judgement = beside_nothing(0.989)
     assert (later, judgement.verdict, judgement.offset_ms) == (0, "undecidable", None)
+    assert judgement.reason_code == "too_short"
+    assert judgement.reason is not None
+    assert "an offset of 3.0 s (confidence 0.989, 0.99 needed beyond 2 s)" in judgement.reason
+    _, judgement = beside_nothing(0.94)
+    assert judgement.reason_code == "no_match"
     assert judgement.reason is not None
     assert "at any shift within 5.6 s" in judgement.reason
 
@@ -117,5 +122,5 @@ def test_a_film_seconds_out_of_sync_is_measured(tmp_path: Path, late_s: float) -
     offsets_ms = [each.offset_ms for each in far.segments if each.offset_ms is not None]
     assert offsets_ms == pytest.approx([-1000 * late_s] * len(offsets_ms), abs=60)
     assert other.offset_ms == pytest.approx(-200, abs=40)
-    part = checker.check(path, CheckSettings(start=8.0, end=22.0, reach_s=8.0))
+    part = checker.check(path, CheckSettings(start=2.0, end=22.0, reach_s=8.0))
     assert part.offset_ms == pytest.approx(-1000 * late_s, abs=40)

@@ -14,7 +14,7 @@ import numpy as np
 from avcheck.rates import FRAME_RATE
 from avcheck.reading.choice import Choice
 from avcheck.record.report import FRAME_MS, USUAL_REACH_S
-from avcheck.verdict.judge import Judgement, no_match
+from avcheck.verdict.judge import Judgement, Reason, no_match
 from avcheck.verdict.posterior import (
     FILE_MATCHES,
     NEAR_FRAMES,
@@ -124,15 +124,29 @@ def chosen_of(
         return search.judgement.confidence * float(shares[agree].sum())
 
     usual = next(each for each in searches if each.later_frames == 0)
-    error = (1 - needed_confidence(_seconds(usual.judgement), calibration)) / _DOUBT
-    sure = [each for each in searches if confidence(each) >= 1 - error]
+    needed_near = needed_confidence(_seconds(usual.judgement), calibration)
+    needed = 1 - (1 - needed_near) / _DOUBT
+    sure = [each for each in searches if confidence(each) >= needed]
     if sure:
         best = min(sure, key=lambda each: each.off_centre_ms)
         return best.later_frames, best.judgement
     judgement = usual.judgement
     if judgement.reason_code == "no_match":
-        judgement = replace(judgement, reason=no_match(reach_s).text)
+        best = max(searches, key=confidence)
+        why = no_match(reach_s)
+        if confidence(best) >= needed_near:
+            why = _too_short(best, confidence(best), needed)
+        judgement = replace(judgement, reason=why.text, reason_code=why.code)
     return 0, judgement
+
+
+def _too_short(search: Search, confidence: float, needed: float) -> Reason:
+    found = abs(search.judgement.offset_ms or 0.0) / 1000
+    text = (
+        f"too short to be sure of an offset of {found:.1f} s (confidence {confidence:.3f}, "
+        f"{needed:g} needed beyond {USUAL_REACH_S:g} s)"
+    )
+    return Reason("too_short", text)
 
 
 def _seconds(judgement: Judgement) -> float:
