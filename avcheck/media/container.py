@@ -39,6 +39,7 @@ from avcheck.media.base import (
     timed_out,
 )
 from avcheck.media.flv import last_time_s
+from avcheck.media.matroska import length_of_matroska_s
 from avcheck.media.mp4 import Index, index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
@@ -421,9 +422,10 @@ def duration_s_of(
             )
         if duration_s > index.begin_s:
             duration_s -= index.begin_s
-    if "matroska" in container.format.name and duration_s > max(0.0, origin_s_of(container)):
-        # matroska's writers give the last timestamp for the length
-        duration_s -= origin_s_of(container)
+    if "matroska" in container.format.name:
+        duration_s = length_of_matroska_s(
+            path, excerpt, duration_s, origin_s_of(container), float(video.time_base or 0)
+        )
     if container.format.name == "asf" and duration_s:
         duration_s += preroll_left_out_s(path)
     if container.format.name == "avi" and video.average_rate:

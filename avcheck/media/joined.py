@@ -39,6 +39,7 @@ from avcheck.media.container import (
     origin_s_of,
     stated_s_of,
 )
+from avcheck.media.matroska import element_size
 from avcheck.media.packets import decoded_frames, packets_of, prepare, seek
 from avcheck.media.sections import Layout, StreamPart, StreamsWanted, choose_streams
 from avcheck.media.streams import choose_audio
@@ -290,24 +291,13 @@ def _of_matroska(file: BinaryIO) -> Iterator[int]:
             yield at
         elif not head.startswith(_SEGMENT):
             return
-        size, width = _element_size(head[len(_SEGMENT) :])
+        size, width = element_size(head[len(_SEGMENT) :])
         if not width:
             return
         if size is None:
             yield from (place for place, _ in _matches(file, _EBML, at + 1))
             return
         at += len(_SEGMENT) + width + size
-
-
-def _element_size(data: bytes) -> tuple[int | None, int]:
-    """The size of an EBML element, None if unknown, and how many bytes that takes; 0 if it is
-    none.
-    """
-    width = 9 - data[0].bit_length() if data else 0
-    if not 1 <= width <= 8 or len(data) < width:
-        return None, 0
-    value = int.from_bytes(data[:width], "big") & ((1 << 7 * width) - 1)
-    return (None if value == (1 << 7 * width) - 1 else value), width
 
 
 def _of_ogg(file: BinaryIO) -> Iterator[int]:
