@@ -1,4 +1,4 @@
-"""The visual trunk in 8-bit integers: the trunk that it is made of, but for rounding."""
+"""The trunks in 8-bit integers: those that they are made of, but for rounding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from torch.nn import functional as F
 from avcheck.network import quantised
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ModelConfig
-from avcheck.network.quantised import QuantisedTrunk, _Layer, is_supported, make_ready
+from avcheck.network.quantised import (
+    QuantisedSpectral,
+    QuantisedTrunk,
+    _Layer,
+    is_supported,
+    make_ready,
+)
 from avcheck.network.trunks import VisualTrunk
 from avcheck.network.weights import Loaded, load
 
@@ -67,6 +73,22 @@ def test_runs_of_pictures_have_no_seams(
 
 
 @torch.inference_mode()
+def test_the_sound_s_features_are_those_of_its_trunk(shipped: Loaded) -> None:
+    trunk = shipped.net.sound
+    # A voice stops and starts, and its bands go up and down together
+    rng = torch.Generator().manual_seed(3)
+    rough = torch.randn(1, 1, 60, 8, generator=rng)
+    mel = 3 * F.interpolate(rough, size=(400, 64), mode="bicubic")[0] - 8
+    ours = copy.deepcopy(trunk)
+    ours.spectral = QuantisedSpectral(trunk.spectral)  # type: ignore[assignment]
+    exact, near = trunk(mel), ours(mel)
+    assert near.shape == exact.shape == (1, 100, shipped.net.config.embedding)
+    unlike = 1 - (near * exact).sum(dim=-1)
+    assert float(unlike.mean()) < 1e-3
+    assert float(unlike.max()) < 0.02
+
+
+@torch.inference_mode()
 def test_sums_of_the_largest_numbers_do_not_run_over() -> None:
     """Without VNNI a processor adds two products in 16 bits."""
     weight = torch.ones(8, 16, 3, 3)
@@ -91,13 +113,14 @@ def test_a_layer_is_the_convolution_that_it_says() -> None:
 
 
 def test_only_what_it_helps_is_quantised(shipped: Loaded) -> None:
-    def ready(model: Loaded) -> str:
+    def ready(model: Loaded) -> tuple[str, str]:
         make_ready(model)
-        return type(model.net.visual).__name__
+        return type(model.net.visual).__name__, type(model.net.sound.spectral).__name__
 
-    assert ready(replace(shipped, net=copy.deepcopy(shipped.net))) == "QuantisedTrunk"
-    assert ready(replace(shipped, net=copy.deepcopy(shipped.net), half=True)) == "VisualTrunk"
+    whole, real = ("QuantisedTrunk", "QuantisedSpectral"), ("VisualTrunk", "Sequential")
+    assert ready(replace(shipped, net=copy.deepcopy(shipped.net))) == whole
+    assert ready(replace(shipped, net=copy.deepcopy(shipped.net), half=True)) == real
     follows = SyncNet(ModelConfig(alignment=True)).eval()
-    assert ready(replace(shipped, net=follows)) == "VisualTrunk"
+    assert ready(replace(shipped, net=follows)) == real
     with pytest.raises(ValueError, match="aligns"):
         QuantisedTrunk(VisualTrunk(ModelConfig(alignment=True)))

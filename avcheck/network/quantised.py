@@ -1,5 +1,5 @@
-"""The visual trunk in 8-bit integers: the same function except for rounding, in about half the time
-of float32. bfloat16 rounds less, but is as fast only with AMX.
+"""The trunks in 8-bit integers: the same functions except for rounding, in about half the time of
+float32. bfloat16 rounds less, but is as fast only with AMX.
 
 No data is needed to calibrate it. The range of each channel follows from its batch normalisation;
 it is divided out of one layer and multiplied into the next, so that all channels of a layer share
@@ -47,6 +47,7 @@ def make_ready(model: Loaded) -> None:
     net = model.net
     if is_supported(model.device) and not model.half and not net.config.alignment:
         net.visual = QuantisedTrunk(net.visual)  # type: ignore[assignment]
+        net.sound.spectral = QuantisedSpectral(net.sound.spectral)  # type: ignore[assignment]
     fuse(net)
     if model.device.type == "cpu":
         # Channels last in place of first: the same sums in half of the time, of the whole trunk in
@@ -159,6 +160,46 @@ class QuantisedTrunk(nn.Module):
             yield F.normalize(y, dim=-1)
 
 
+class QuantisedSpectral(nn.Module):
+    """The first layers of a `SoundTrunk`, its `spectral`, for inference: the first of them in
+    float32, the others in 8-bit integers. Their batch normalisations must not be folded yet.
+    """
+
+    def __init__(self, spectral: nn.Sequential) -> None:
+        super().__init__()
+        convs: list[nn.Conv2d] = [layer[0] for layer in spectral]  # type: ignore[index]
+        folded = [_folded(*layer[:2]) for layer in spectral]  # type: ignore[index]
+        weight, bias, reach = folded[0]
+        scale = _MOST / reach
+        # `contiguous` would leave it as it is: of one channel it counts as both
+        self._weight = (weight * scale.view(-1, 1, 1, 1)).to(memory_format=torch.channels_last)
+        self._bias = bias * scale + 0.5  # as cutting off rounds down
+        self._stride, self._padding = convs[0].stride, convs[0].padding
+        self._layers: list[_Layer] = []
+        for conv, (weight, bias, its_reach) in zip(convs[1:], folded[1:], strict=True):
+            weight = weight * reach.view(1, -1, 1, 1)
+            self._layers.append(
+                _Layer(
+                    weight,
+                    bias / its_reach,
+                    1 / _MOST,
+                    its_reach,
+                    stride=conv.stride,
+                    padding=(1, 1),
+                )
+            )
+            reach = its_reach
+        self._unit = (reach / _MOST).view(1, -1, 1, 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B, 1, M, 4T) -> (B, C, bands, T), as `SoundTrunk.spectral` gives it."""
+        x = F.conv2d(mel, self._weight, self._bias, self._stride, self._padding)
+        x = x.clamp_(0, _MOST).to(torch.uint8)
+        for layer in self._layers:
+            x = layer(x)
+        return x.float() * self._unit
+
+
 class _Layer:
     """A convolution of integers (B, C, H, W), channels last, followed by a ReLU.
 
@@ -174,12 +215,13 @@ class _Layer:
         reach: Tensor,
         *,
         zero: int = 0,
-        stride: int = 1,
+        stride: int | tuple[int, ...] = 1,
         padding: tuple[int, int] = (0, 0),
     ) -> None:
         weight = weight / reach.view(-1, 1, 1, 1)
         self._unit, self._zero, self._bias = unit, zero, bias.contiguous()
-        self._stride, self._padding = [stride, stride], list(padding)
+        self._stride = [stride, stride] if isinstance(stride, int) else list(stride)
+        self._padding = list(padding)
         self._scale = (weight.abs().flatten(1).amax(dim=1) / _MOST_WEIGHT).clamp_min(1e-12)
         whole = (weight / self._scale.view(-1, 1, 1, 1)).round().to(torch.int8).contiguous()
         self._zeros = torch.zeros(len(whole), dtype=torch.int32)
