@@ -1,6 +1,6 @@
-"""`python -m bench.tracks [FILE]`: what each further audio track of a title costs, in CPU seconds
-of this process, decoding included. Of the runs, in turn, the least counts: other work on the
-machine only adds to it.
+"""`python -m bench.tracks [FILE]`: what each further audio track of a title costs, in CPU seconds,
+decoding included: of the command, and in a process that has loaded the network already. Of the
+runs, in turn, the least counts: other work on the machine only adds to it.
 
 FILE: any video with one audio track; without it a talking head is generated. Its track is copied
 four times, so all of them match the pictures equally.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import resource
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,12 @@ from avcheck.checker import Checker
 from avcheck.machine.memory import keep_memory
 from avcheck.scenes.demo import make_demo
 from avcheck.settings import CheckSettings
+from bench import HERE
+from bench.rows import cost_of
 
 TRACKS = 4
+# A file, and how many of its tracks are checked -> CPU seconds, and the verdicts
+Way = Callable[[Path, int], tuple[float, tuple[str, ...]]]
 
 
 def main() -> None:
@@ -39,26 +45,40 @@ def main() -> None:
         path = _with_tracks(source, Path(folder, "many.mkv"))
         checker = Checker(device="cpu", threads=1)
         checker.check(path, CheckSettings(end=11.0))  # the first look builds kernels
-        least_s: dict[int, float] = {}
-        verdicts: dict[int, list[str]] = {}
-        for _ in range(max(1, options.runs)):
-            for count in (1, 2, TRACKS):
-                spent_s, verdicts[count] = _cost(checker, path, count)
-                least_s[count] = min(spent_s, least_s.get(count, spent_s))
-        first_s = least_s.pop(1)
-        print(f"1 track: {first_s:.2f} s CPU")
-        for count, spent_s in least_s.items():
-            share = (spent_s - first_s) / (count - 1) / first_s
-            print(
-                f"{count} tracks: {spent_s:.2f} s CPU, {100 * share:.1f} % of the first for each "
-                f"further one; {', '.join(verdicts[count])}"
-            )
+        ways: dict[str, Way] = {
+            "the command": _by_command,
+            "in a process with the network loaded": partial(_in_process, checker),
+        }
+        for name, way in ways.items():
+            print(f"{name}:")
+            for line in _compared(way, path, max(1, options.runs)):
+                print(f"  {line}")
 
 
-def _cost(checker: Checker, path: Path, count: int) -> tuple[float, list[str]]:
+def _compared(way: Way, path: Path, runs: int) -> Iterator[str]:
+    """What one, two and `TRACKS` tracks cost one way, each the least of several runs in turn."""
+    costs = [{count: way(path, count) for count in (1, 2, TRACKS)} for _ in range(runs)]
+    least_s = {count: min(each[count][0] for each in costs) for count in costs[0]}
+    first_s = least_s.pop(1)
+    yield f"1 track: {first_s:.2f} s CPU"
+    for count, spent_s in least_s.items():
+        share = (spent_s - first_s) / (count - 1) / first_s
+        yield (
+            f"{count} tracks: {spent_s:.2f} s CPU, {100 * share:.1f} % of the first for each "
+            f"further one; {', '.join(costs[0][count][1])}"
+        )
+
+
+def _by_command(path: Path, count: int) -> tuple[float, tuple[str, ...]]:
+    tracks = [each for number in range(count) for each in ("--audio-track", str(number))]
+    cost = cost_of(HERE, path, tracks)
+    return cost.cpu_s, cost.verdicts
+
+
+def _in_process(checker: Checker, path: Path, count: int) -> tuple[float, tuple[str, ...]]:
     began_s = _cpu_s()
     reports = checker.check_tracks(path, CheckSettings(audio_tracks=tuple(range(count))))
-    return _cpu_s() - began_s, [f"{each.verdict} {each.offset_text}" for each in reports]
+    return _cpu_s() - began_s, tuple(each.verdict for each in reports)
 
 
 def _cpu_s() -> float:
