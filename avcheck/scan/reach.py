@@ -141,9 +141,9 @@ def chosen_of(
 
 
 def _too_short(search: Search, confidence: float, needed: float) -> Reason:
-    found = abs(search.judgement.offset_ms or 0.0) / 1000
+    size_s = abs(search.judgement.offset_ms or 0.0) / 1000
     text = (
-        f"too short to be sure of an offset of {found:.1f} s (confidence {confidence:.3f}, "
+        f"too short to be sure of an offset of {size_s:.1f} s (confidence {confidence:.3f}, "
         f"{needed:g} needed beyond {USUAL_REACH_S:g} s)"
     )
     return Reason("too_short", text)
