@@ -24,6 +24,37 @@ _EXAMPLES = """Examples:
 * `avcheck compare masters/ out/ --jobs 4 --output junit=sync.xml`: file by file, by name
 """
 
+_ReferenceAudioTrack = Annotated[
+    int | None,
+    opt.option(
+        "--reference-audio-track",
+        panel=opt.INPUT,
+        min=0,
+        metavar="N",
+        help="The audio track of REFERENCE, from 0. Default: the main one.",
+    ),
+]
+_ReferenceVideoTrack = Annotated[
+    int | None,
+    opt.option(
+        "--reference-video-track",
+        panel=opt.INPUT,
+        min=0,
+        metavar="N",
+        help="The picture track of REFERENCE, from 0. Default: the main one.",
+    ),
+]
+_ReferenceProgram = Annotated[
+    int | None,
+    opt.option(
+        "--reference-program",
+        panel=opt.INPUT,
+        min=1,
+        metavar="N",
+        help="The programme of REFERENCE, an MPEG-TS. Default: the main one.",
+    ),
+]
+
 
 @app.command(epilog=_EXAMPLES)
 def compare(
@@ -41,6 +72,9 @@ def compare(
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
     program: opt.Program = None,
+    reference_audio_track: _ReferenceAudioTrack = None,
+    reference_video_track: _ReferenceVideoTrack = None,
+    reference_program: _ReferenceProgram = None,
     preset: opt.Preset = None,
     early: opt.Early = None,
     late: opt.Late = None,
@@ -85,6 +119,9 @@ def compare(
         audio_tracks=only_track(audio_track),
         video_track=video_track,
         program=program,
+        reference_audio_track=reference_audio_track,
+        reference_video_track=reference_video_track,
+        reference_program=reference_program,
     )
     require_one_title(form, outputs, pairs.total)
     single = not Path(file).is_dir()

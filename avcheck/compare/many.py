@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avcheck.batch.remote import Stamp
-from avcheck.errors import NoAudio, without_audio_option
+from avcheck.errors import MediaError, NoAudio, without_audio_option
 from avcheck.machine.files import stamp
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings, OnProgress
@@ -30,6 +30,18 @@ class CompareSettings(CheckSettings):
     # Size and modification time of each reference at the start: if that changes, a file is compared
     # again
     stamps: Mapping[Path, Stamp] = field(default_factory=dict)
+    reference_audio_track: int | None = None  # as `audio_tracks`, which are those of the file
+    reference_video_track: int | None = None  # as `video_track`
+    reference_program: int | None = None  # as `program`
+
+    @property
+    def of_reference(self) -> dict[str, int | None]:
+        """What is read of every reference, as `read_title` takes it."""
+        return {
+            "audio_track": self.reference_audio_track,
+            "video_track": self.reference_video_track,
+            "program": self.reference_program,
+        }
 
     @classmethod
     def of(cls, references: Mapping[str, Path], **settings: object) -> CompareSettings:
@@ -43,6 +55,9 @@ class CompareSettings(CheckSettings):
         """
         reference = self.references.get(report.path)
         values = [self.sha256(), *self.stamps.get(reference, ())] if reference else [self.sha256()]
+        chosen = {name: number for name, number in self.of_reference.items() if number is not None}
+        if chosen:
+            values.append(json.dumps(chosen))
         digest = hashlib.sha256(json.dumps([str(reference), *values]).encode("ascii"))
         return replace(
             report,
@@ -61,6 +76,7 @@ class Comparer:
 
     def __init__(self, settings: CompareSettings) -> None:
         self._references = settings.references
+        self._of_reference = settings.of_reference
         self._last: tuple[Path, Digest] | None = None
 
     def check_tracks(
@@ -82,7 +98,7 @@ class Comparer:
         begun = 0.0
         if self._last is None or self._last[0] != wanted:
             self.close()
-            self._last = wanted, _read(wanted, on_progress=tell(_HALF, 0.0))
+            self._last = wanted, self._read_reference(wanted, tell(_HALF, 0.0))
             begun = _HALF
         with closing(
             _read(
@@ -95,6 +111,17 @@ class Comparer:
         ) as title:
             comparison = compare_titles(self._last[1], title)
             return (to_report(str(path), comparison, settings.tolerance, title),)
+
+    def _read_reference(self, path: Path, on_progress: OnProgress | None) -> Digest:
+        try:
+            return _read(path, on_progress=on_progress, **self._of_reference)
+        except MediaError as error:
+            for name in self._of_reference:
+                option = f"--{name.replace('_', '-')}"
+                if option in error.reason:
+                    reason = error.reason.replace(option, f"--reference-{option[2:]}")
+                    raise type(error)(error.path, reason) from error
+            raise
 
     def close(self) -> None:
         """Give back the disk space of the reference."""
