@@ -108,10 +108,10 @@ def test_pictures_that_nobody_looks_at_are_not_scaled(
     scaled = 0
     scale = Scaler.scale
 
-    def counted(self: Scaler, frame: VideoFrame) -> Luma:
+    def counted(self: Scaler, frame: VideoFrame, field: int | None) -> Luma:
         nonlocal scaled
         scaled += 1
-        return scale(self, frame)
+        return scale(self, frame, field)
 
     monkeypatch.setattr(Scaler, "scale", counted)
     with open_media(clip("clip.mp4", fps=60)) as file:

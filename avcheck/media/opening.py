@@ -306,7 +306,7 @@ def _rate_of(
 
 def _apart_s(source: Source) -> float | None:
     """How long the first pictures are apart; None of fewer than two."""
-    pictures = decode_pictures(source, Tally(), None, short_side=SHORT_SIDE, threads=1)
+    pictures = decode_pictures(source, Tally(), None, short_side=SHORT_SIDE, threads=1, whole=True)
     with closing(pictures):
         times_s = [picture.pts_s for picture in islice(pictures, _FIRST_PICTURES)]
     apart_s = [later - earlier for earlier, later in pairwise(times_s)]

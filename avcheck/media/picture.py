@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import starmap
 from pathlib import Path
 
 import av
@@ -27,6 +28,7 @@ from avcheck.media.base import (
     shown_from,
 )
 from avcheck.media.container import open_source
+from avcheck.media.fields import FieldSplitter, Shown, in_fields
 from avcheck.media.packets import (
     dated,
     decoded_frames,
@@ -140,19 +142,29 @@ class Scaler:
         self._short_side = short_side
         self._size: tuple[int, int] | None = None
         self._reformatter = VideoReformatter()
+        self._splitter = FieldSplitter()
 
-    def later(self, frame: VideoFrame) -> Callable[[], Luma]:
-        """A call that gives the luma of `frame`: most frames of a 60 fps film are never used."""
-        return lambda: self.scale(frame)
+    def later(self, shown: Shown) -> Callable[[], Luma]:
+        """A call that gives the luma of a frame or field: most frames of a 60 fps film are never
+        used.
+        """
+        return lambda: self.scale(shown.frame, shown.field)
 
-    def scale(self, frame: VideoFrame) -> Luma:
-        """The luma of `frame`. Raises DecodeFailed where swscale cannot read its format."""
+    def scale(self, frame: VideoFrame, field: int | None = None) -> Luma:
+        """The luma of `frame`, or of one of its fields. Raises DecodeFailed where FFmpeg cannot
+        read its format.
+        """
         if self._size is None:
             self._size = _scaled_size(*display_size(frame, self._aspect), self._short_side)
         full = frame.color_range == ColorRange.JPEG or is_full_range(frame.format)
+        below = 0.0
         try:
+            lines = frame
+            if field is not None and frame.height > 1:
+                part = self._splitter.field_of(frame, field)
+                lines, below = part.frame, part.below * self._size[1] / frame.height
             gray = self._reformatter.reformat(
-                frame,
+                lines,
                 *self._size,
                 format="gray",
                 interpolation=Interpolation.AREA,
@@ -167,14 +179,34 @@ class Scaler:
                 f"its pictures come as {frame.format.name}, which cannot be scaled; convert them "
                 "to H.264, for example",
             ) from None
-        return np.ascontiguousarray(np.rot90(gray.to_ndarray(), rotation_of(frame) // 90))
+        luma = moved_down(gray.to_ndarray().astype(np.uint8, copy=False), below)
+        return np.ascontiguousarray(np.rot90(luma, rotation_of(frame) // 90))
+
+
+def moved_down(luma: Luma, rows: float) -> Luma:
+    """Luma (H, W) moved down by less than a row, or up: the lines of a field lie half a line of the
+    frame beside it.
+    """
+    share = min(abs(rows), 0.5)
+    if share == 0.0 or len(luma) < 2:
+        return luma
+    edge = luma[:1] if rows > 0 else luma[-1:]
+    near = np.vstack([edge, luma[:-1]] if rows > 0 else [luma[1:], edge]).astype(np.float32)
+    return np.rint(luma + share * (near - luma)).astype(np.uint8)
 
 
 def decode_pictures(
-    source: Source, tally: Tally, from_s: float | None, *, short_side: int, threads: int
+    source: Source,
+    tally: Tally,
+    from_s: float | None,
+    *,
+    short_side: int,
+    threads: int,
+    whole: bool = False,
 ) -> Generator[Picture, None, None]:
-    """The pictures of a stream, as `Media.pictures` describes them; what is lost counts in
-    `tally`.
+    """The pictures of a stream, as `Media.pictures` describes them; what is lost counts in `tally`.
+
+    whole: interlaced pictures as they are, not as two fields each.
     """
     container, source = open_source(source)
     with container:
@@ -192,7 +224,8 @@ def decode_pictures(
         frames = dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally)
         given = False
         with closing(_in_order(placed_between(frames, tally), source, tally, from_s)) as ordered:
-            pictures = (Picture(time_s, scaler.later(frame)) for time_s, frame in ordered)
+            each_shown = starmap(Shown, ordered) if whole else in_fields(ordered)
+            pictures = (Picture(each.time_s, scaler.later(each)) for each in each_shown)
             for picture in shown_from(pictures, from_s):
                 given = True
                 yield picture
