@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from av.error import BlockingIOError, EOFError
@@ -23,6 +24,7 @@ _COLUMNS = 128  # of a frame that are looked at for a comb
 _TILE = 16  # of these, and of lines
 _TIMES, _LEAST_COMB = 2.5, 2.0  # levels of 8 bits; less is noise, and moves nothing
 _LEAST_LINES = 8
+_TICK = Fraction(1, 1000)  # of times that nobody reads
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ def is_combed(frame: VideoFrame) -> bool:
     from both its neighbours by more than from the next of its own field. Fine lines may do so too:
     they are split for nothing, which does no harm.
     """
-    if frame.height < _LEAST_LINES:
-        return False
     plane, pixels = frame.planes[0], frame.format
+    if frame.height < _LEAST_LINES or plane.line_size <= 0:  # lines that go up cannot be read here
+        return False
     bits = pixels.components[0].bits
     kind = np.dtype("u1" if bits <= 8 else "<u2")
     rows = np.frombuffer(memoryview(plane), kind)
@@ -127,8 +129,8 @@ class FieldSplitter:
         self._top_first = True  # of the last frame that showed it
 
     def field_of(self, frame: VideoFrame, number: int) -> Field:
-        """The first (0) or second (1) field of a frame. Raises av.error.FFmpegError if FFmpeg
-        cannot take its format apart.
+        """The first (0) or second (1) field of a frame. Raises av.error.FFmpegError or ValueError
+        if FFmpeg cannot take its format apart.
         """
         graph = self._graph_for(frame)
         # The filter holds the second field of a frame back until the next comes
@@ -145,7 +147,7 @@ class FieldSplitter:
                 width=frame.width,
                 height=frame.height,
                 format=frame.format,
-                time_base=frame.time_base,
+                time_base=_TICK,
             )
             separate, sink = graph.add("separatefields"), graph.add("buffersink")
             source.link_to(separate)
@@ -171,6 +173,8 @@ def _is_top(field: VideoFrame, frame: VideoFrame, otherwise: bool) -> bool:
     same.
     """
     plane = frame.planes[0]
+    if plane.line_size <= 0:
+        return otherwise
     count, lines = min(plane.line_size, frame.width), memoryview(plane)
     top, bottom = (bytes(lines[at : at + count]) for at in (0, plane.line_size))
     return otherwise if top == bottom else bytes(memoryview(field.planes[0])[:count]) == top

@@ -17,7 +17,7 @@ _TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP, _BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
 # All that stands in a cluster: those, Position, PrevSize, the void and CRC-32
 _IN_CLUSTER = {_TIMESTAMP, _SIMPLE_BLOCK, _BLOCK_GROUP, 0xA7, 0xAB, 0xEC, 0xBF}
 _READ = 1 << 22  # bytes at a time, from the end of the file
-_MOST_READ = 1 << 27  # bytes; a cluster is seldom longer than some seconds
+_MOST_READ = 1 << 26  # bytes; a cluster is seldom longer than some seconds
 _LONGEST_SIZE = 8  # bytes
 _LATE_S = 1.0  # below it, it is all the same which of the two is stated
 
@@ -50,7 +50,7 @@ def length_of_matroska_s(
         return stated_s
     if origin_s > _LATE_S and tick_s:
         ticks = last_block_ticks(path, excerpt)
-        if ticks is not None and ticks * tick_s > stated_s:  # which so is not when it ends
+        if ticks is not None and ticks * tick_s > stated_s:  # so that is not when it ends
             return stated_s
     return stated_s - origin_s if stated_s > max(0.0, origin_s) else stated_s
 

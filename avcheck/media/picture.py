@@ -157,12 +157,8 @@ class Scaler:
         if self._size is None:
             self._size = _scaled_size(*display_size(frame, self._aspect), self._short_side)
         full = frame.color_range == ColorRange.JPEG or is_full_range(frame.format)
-        below = 0.0
+        lines, below = (frame, 0.0) if field is None else self._lines_of(frame, field)
         try:
-            lines = frame
-            if field is not None and frame.height > 1:
-                part = self._splitter.field_of(frame, field)
-                lines, below = part.frame, part.below * self._size[1] / frame.height
             gray = self._reformatter.reformat(
                 lines,
                 *self._size,
@@ -179,8 +175,20 @@ class Scaler:
                 f"its pictures come as {frame.format.name}, which cannot be scaled; convert them "
                 "to H.264, for example",
             ) from None
-        luma = moved_down(gray.to_ndarray().astype(np.uint8, copy=False), below)
+        rows = below * self._size[1] / frame.height
+        luma = moved_down(gray.to_ndarray().astype(np.uint8, copy=False), rows)
         return np.ascontiguousarray(np.rot90(luma, rotation_of(frame) // 90))
+
+    def _lines_of(self, frame: VideoFrame, field: int) -> tuple[VideoFrame, float]:
+        """The lines of a field, and by how much of a line of the frame to move them down; all lines
+        of a frame that FFmpeg cannot take apart.
+        """
+        try:
+            part = self._splitter.field_of(frame, field)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise_if_memory_is_short(error)
+            return frame, 0.0
+        return part.frame, part.below
 
 
 def moved_down(luma: Luma, rows: float) -> Luma:
