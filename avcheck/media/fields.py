@@ -20,10 +20,14 @@ from numpy.typing import NDArray
 
 from avcheck.media.base import STALE_S
 
-_COLUMNS = 128  # of a frame that are looked at for a comb
+_COLUMNS = 96  # of a frame that are looked at for a comb
 _TILE = 16  # of these, and of lines
 _TIMES, _LEAST_COMB = 2.5, 2.0  # levels of 8 bits; less is noise, and moves nothing
 _LEAST_LINES = 8
+_ALL_OF, _EVERY = (
+    25,
+    4,
+)  # the first frames are looked at, then only some: a film makes no comb at all
 _TICK = Fraction(1, 1000)  # of times that nobody reads
 
 
@@ -85,27 +89,27 @@ def is_combed(frame: VideoFrame) -> bool:
     a_pixel = 1 if pixels.is_planar else max(1, pixels.padded_bits_per_pixel // kind.itemsize // 8)
     count = frame.width * a_pixel
     # An odd step meets the luma of packed pixels as well as their chroma
-    values = rows[:, : count : count // _COLUMNS | 1].astype(np.int32)
-    unit = 1 << max(0, bits - 8)
+    values = (rows[:, : count : count // _COLUMNS | 1] >> max(0, bits - 8)).astype(np.int16)
     by_line, by_field = (_tiled(_sticking_out(values, lines)) for lines in (1, 2))
-    return bool((by_line > _TIMES * by_field + _LEAST_COMB * unit).any())
+    return bool((by_line > _TIMES * by_field + _LEAST_COMB).any())
 
 
-def _sticking_out(values: NDArray[np.int32], lines: int) -> NDArray[np.int32]:
+def _sticking_out(values: NDArray[np.int16], lines: int) -> NDArray[np.int16]:
     """By how much each value lies above, or below, both of those so many lines away."""
     middle = values[2:-2]
     up = middle - values[2 - lines : -2 - lines]
     down = middle - values[2 + lines : len(values) - 2 + lines]
-    least = np.minimum(np.abs(up), np.abs(down))
-    return np.where((up > 0) == (down > 0), least, 0)
+    above, below = np.minimum(up, down), np.maximum(up, down)
+    return np.asarray(np.maximum(above, 0) - np.minimum(below, 0))
 
 
-def _tiled(values: NDArray[np.int32]) -> NDArray[np.float64]:
+def _tiled(values: NDArray[np.int16]) -> NDArray[np.float64]:
     """Means over tiles; what is left of a tile at the edges is left out."""
     rows, columns = (max(1, min(_TILE, side)) for side in values.shape)
     whole = values[: len(values) // rows * rows, : values.shape[1] // columns * columns]
-    tiles = whole.reshape(len(whole) // rows, rows, -1, columns)
-    return np.asarray(tiles.mean(axis=(1, 3)))
+    strips = whole.reshape(len(whole) // rows, rows, -1).sum(axis=1, dtype=np.int32)
+    sums = strips.reshape(len(strips), -1, columns).sum(axis=2)
+    return np.asarray(sums / (rows * columns))
 
 
 @dataclass(frozen=True)
